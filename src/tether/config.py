@@ -1,0 +1,330 @@
+"""What a study and the command line may say: the only place with defaults."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from tether.errors import UserError
+from tether.yamlfile import read_yaml, scalar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+DEFAULT_STEPS = 300
+# How many dialogues the built-in hotel gives for each use where a study names no number.
+HOTEL_DIALOGUES: Mapping[str, int] = {"train": 400, "dev": 60, "test": 60}
+
+Budget = float | dict[str, float]
+Positive = Annotated[float, Field(gt=0)]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The way out for a name that is unknown: the nearest one, else all of them."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names) or 'none'}"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_unknown_keys(cls, data: Any) -> Any:
+        for key in data if isinstance(data, dict) and cls.model_config.get("extra") == "forbid" else ():
+            if key not in cls.model_fields:
+                text = f"there is no key '{key}' here; {did_you_mean(str(key), cls.model_fields)}"
+                raise PydanticCustomError("unknown_key", "{text}", {"text": text, "key": key})
+        return data
+
+
+class Training(_Strict):
+    """How long and with what steps to train, the same for every method of a study unless one says otherwise.
+
+    Attributes:
+        max_steps: Optimizer steps; with ``epochs`` too, whichever ends first; with ``epochs`` alone, None.
+        epochs: Times through the data.
+        batch_tokens: Tokens of a step, about.
+        learning_rate: None is each method's own.
+        warmup: Share of the steps over which the learning rate rises.
+        weight_decay: AdamW's.
+        max_length: Tokens of a dialogue, at most.
+        parametrisation: What is trained: an adapter or all weights; None is each method's own.
+        dialogues: Train on a seeded sample of so many; None is all, and the built-in hotel's own number.
+    """
+
+    max_steps: Annotated[int, Field(gt=0)] | None = None
+    epochs: Positive | None = None
+    batch_tokens: Annotated[int, Field(gt=0)] = 1024
+    learning_rate: Positive | None = None
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_length: Annotated[int, Field(gt=0)] = 2048
+    parametrisation: Literal["lora", "full"] | None = None
+    dialogues: Annotated[int, Field(gt=0)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _some_end(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("max_steps") is None and data.get("epochs") is None:
+            return {**data, "max_steps": DEFAULT_STEPS}
+        return data
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+Sources = Annotated[list[str], BeforeValidator(_listed)]
+
+
+class Axes(_Strict):
+    """What is measured, each axis on one or more sources; an empty list leaves an axis out."""
+
+    proficiency: Sources = []
+    safety: Sources = ["builtin:safety"]
+    knowledge: Sources = ["builtin:knowledge"]
+
+
+def _budget(value: Any) -> Any:
+    numbers = list(value.values()) if isinstance(value, dict) and value else [value]
+    if all(isinstance(number, (int, float)) and number > 0 for number in numbers) or value is None:
+        return value
+    raise PydanticCustomError("budget", "nats per token above zero, one number or one by anchor group")
+
+
+class Entry(BaseModel):
+    """One method of a study. Keys beyond these are Training's or the method's own options.
+
+    Attributes:
+        method: The registry's name, where the entry is called otherwise.
+        base: A base of its own.
+        learning_rate: A list is tried on ``sweep_steps`` steps each; the best by select loss is taken.
+        budget: Drift allowed in nats per token, for all anchor groups or by group.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    method: str | None = None
+    base: str | None = None
+    learning_rate: Annotated[list[Positive], BeforeValidator(_listed)] = []
+    budget: Annotated[Budget | None, PlainValidator(_budget)] = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that one method of a study is run with, apart from the seed.
+
+    Attributes:
+        name: What the study calls it.
+        method: The registry's name.
+        base: The base's name.
+        learning_rates: None: the method's own; one: that; more: a sweep.
+        training: The study's, with this method's changes.
+        options: For the method itself, its budget among them.
+    """
+
+    name: str
+    method: str
+    base: str
+    learning_rates: tuple[float, ...]
+    training: Training
+    options: dict[str, Any]
+
+
+def _entries(value: Any) -> Any:
+    if isinstance(value, dict):  # `lora:` with nothing behind it is a method with its own defaults
+        return {name: {} if entry is None else entry for name, entry in value.items()}
+    return value
+
+
+class Study(_Strict):
+    """One study: methods fine-tune a base on data, and axes are measured before and after."""
+
+    base: str
+    data: str
+    methods: Annotated[dict[str, Entry], BeforeValidator(_entries), Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_listed), Field(min_length=1)] = [0]
+    axes: Axes = Axes()
+    training: Training = Training()
+    limits: dict[str, Annotated[int, Field(gt=0)]] = {}
+    sweep_steps: Annotated[int, Field(gt=0)] = 100
+
+    @model_validator(mode="before")
+    @classmethod
+    def _test_where_trained(cls, data: Any) -> Any:
+        """A named data set has a test part of its own; a user's file has none, so it must be named."""
+        if not isinstance(data, dict) or data.get("data") not in ("builtin:hotels", "sgd_hotels"):
+            return data
+        axes = data.get("axes") or {}
+        return {**data, "axes": {"proficiency": data["data"], **axes}} if isinstance(axes, dict) else data
+
+    @model_validator(mode="after")
+    def _limits_name_sources(self) -> Study:
+        known = [*self.axes.proficiency, *self.axes.safety, *self.axes.knowledge]
+        for name in self.limits:
+            if name not in known:
+                text = f"the limit '{name}' names no source of this study's axes; {did_you_mean(name, known)}"
+                raise PydanticCustomError("unknown_limit", "{text}", {"text": text, "path": ["limits", name]})
+        return self
+
+    def plan(self, name: str) -> Plan:
+        """All that the entry ``name`` is run with.
+
+        Raises:
+            UserError: The study has no such entry, or one of its training keys has a bad value.
+        """
+        if name not in self.methods:
+            raise UserError(f"the study has no method '{name}'", fix=did_you_mean(name, self.methods))
+        entry = self.methods[name]
+        training, options = _split(self.training, dict(entry.model_extra or {}), f"methods.{name}")
+        if entry.budget is not None:
+            options["budget"] = entry.budget
+        rates = entry.learning_rate or ([] if training.learning_rate is None else [training.learning_rate])
+        return Plan(name, entry.method or name, entry.base or self.base, tuple(rates), training, options)
+
+
+def load_study(path: Path) -> Study:
+    """Read a study.
+
+    Raises:
+        UserError: It is no YAML, or says something that a study cannot; with the file and line of the key.
+    """
+    document = read_yaml(path)
+    if not isinstance(document.data, dict):
+        raise UserError(
+            "a study is a mapping with the keys base, data and methods",
+            where=document.place(()),
+            fix="start from studies/demo.yaml",
+        )
+    try:
+        study = Study.model_validate(document.data)
+    except ValidationError as error:
+        key_path, text = _fault(error)
+        raise UserError(text, where=document.place(key_path)) from error
+    for name in study.methods:
+        try:
+            study.plan(name)
+        except UserError as error:
+            key = (error.where or "").rsplit(".", 1)[-1]
+            raise UserError(
+                error.what, where=document.place(("methods", name, key)), fix=error.fix
+            ) from error
+    return study
+
+
+def split_settings(settings: Mapping[str, Any]) -> tuple[Training, int, dict[str, Any]]:
+    """Sort what ``--set`` says into training keys, the seed, and the method's own options.
+
+    Raises:
+        UserError: A training key or the seed has a value it cannot have.
+    """
+    rest = dict(settings)
+    seed = rest.pop("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise UserError(f"seed is a whole number from 0, not {seed!r}", where="--set seed")
+    training, options = _split(Training(), rest, "--set")
+    return training, seed, options
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """Read ``--set key=value``; a value is read as YAML reads it.
+
+    Raises:
+        UserError: A pair has no ``=``, its value is no YAML, or a key is said twice.
+    """
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise UserError(
+                f"'{pair}' is not key=value", where="--set", fix="write for example --set rank=16"
+            )
+        if key in settings:
+            raise UserError(f"'{key}' is set twice", where="--set", fix="keep one of the two")
+        try:
+            settings[key] = scalar(text)
+        except yaml.YAMLError as error:
+            raise UserError(f"'{text}' is not a value", where=f"--set {key}", fix="quote it") from error
+    return settings
+
+
+def parse_budget(text: str) -> Budget:
+    """Read ``--budget``: ``0.02`` for every anchor group, or ``general=0.02,safety=0.005``.
+
+    Returns:
+        Nats per token, one number or one by group.
+
+    Raises:
+        UserError: It is neither.
+    """
+    if "=" not in text:
+        return _nats(text)
+    budget: dict[str, float] = {}
+    for part in text.split(","):
+        group, _, number = part.partition("=")
+        if not group.strip() or group.strip() in budget:
+            raise UserError(f"'{text}' is no budget", where="--budget", fix="name each group once")
+        budget[group.strip()] = _nats(number)
+    return budget
+
+
+def _nats(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not number > 0:
+        raise UserError(
+            f"'{text.strip()}' is no budget",
+            where="--budget",
+            fix="give nats per token above zero: 0.02, or general=0.02,safety=0.005",
+        )
+    return number
+
+
+def _split(training: Training, settings: dict[str, Any], where: str) -> tuple[Training, dict[str, Any]]:
+    """Take Training's keys out of ``settings`` and lay them over ``training``."""
+    changes = {key: settings.pop(key) for key in list(settings) if key in Training.model_fields}
+    said = training.model_dump(exclude_unset=True)
+    # Someone who asks for epochs here wants those, not the steps that stood before.
+    if "epochs" in changes and "max_steps" not in changes:
+        said.pop("max_steps", None)
+    try:
+        return Training.model_validate({**said, **changes}), settings
+    except ValidationError as error:
+        key_path, text = _fault(error)
+        key = ".".join(str(part) for part in key_path)
+        raise UserError(text, where=f"{where}.{key}" if where != "--set" else f"--set {key}") from error
+
+
+def _fault(error: ValidationError) -> tuple[tuple[str | int, ...], str]:
+    """The first thing that pydantic found wrong: its path in the document, and a sentence."""
+    fault = error.errors(include_url=False)[0]
+    context = fault.get("ctx", {})
+    path = tuple(context.get("path", fault["loc"]))
+    if fault["type"] == "unknown_key":
+        return (*path, context["key"]), str(context["text"])
+    if fault["type"] == "unknown_limit":
+        return path, str(context["text"])
+    name = ".".join(str(part) for part in path)
+    if fault["type"] == "missing":
+        return path[:-1], f"the key '{name}' is missing"
+    message = fault["msg"][0].lower() + fault["msg"][1:]
+    return path, f"{name}: {message}, not {fault['input']!r}"
