@@ -18,7 +18,7 @@ AXES = ("proficiency", "safety", "knowledge", "knowledge_gain", "drift")
 
 @dataclass(frozen=True)
 class Requirement:
-    """A measurement that must hold, as in ``safety.delta>=-0.01``; ``METHOD:`` before it asks one method only.
+    """A measurement that must hold: ``safety.delta>=-0.01``; ``METHOD:`` before it asks one method only.
 
     Attributes:
         text: As the user wrote it.

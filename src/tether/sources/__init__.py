@@ -1,0 +1,26 @@
+"""Where data come from: built in, public by name, or a file."""
+
+from tether.sources.items import ChoiceItem, OpenItem, SafetyItem, sample
+from tether.sources.load import (
+    builtin_prompts,
+    fetch,
+    fingerprint,
+    load_dialogues,
+    load_knowledge,
+    load_safety,
+)
+from tether.sources.public import PUBLIC
+
+__all__ = [
+    "PUBLIC",
+    "ChoiceItem",
+    "OpenItem",
+    "SafetyItem",
+    "builtin_prompts",
+    "fetch",
+    "fingerprint",
+    "load_dialogues",
+    "load_knowledge",
+    "load_safety",
+    "sample",
+]

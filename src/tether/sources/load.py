@@ -1,0 +1,160 @@
+"""A source by its name: built in, a public set, or a file of the user's."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from tether.bases import EMBEDDED, resolve, sha256_of
+from tether.config import HOTEL_DIALOGUES, did_you_mean
+from tether.errors import UserError
+from tether.sources.items import ChoiceItem, OpenItem, SafetyItem, parse_knowledge, parse_safety, sample
+from tether.sources.public import PUBLIC, locate
+from tether.sources.rows import Row, read_rows
+
+if TYPE_CHECKING:
+    from tether.chatdata.chats import Chat
+
+Kind = Literal["safety", "knowledge", "chats"]
+Use = Literal["align", "anchors", "eval"]
+Split = Literal["train", "dev", "test"]
+
+BUILTIN: dict[str, tuple[Kind, tuple[str, ...]]] = {
+    "builtin:safety": ("safety", ("harmful.jsonl", "harmless.jsonl")),
+    "builtin:knowledge": ("knowledge", ("knowledge_choice.jsonl", "knowledge_open.jsonl")),
+    "builtin:hotels": ("chats", ()),
+}
+
+
+def load_safety(name: str, *, limit: int | None = None, seed: int = 0) -> list[SafetyItem]:
+    """The prompts of a safety source.
+
+    Args:
+        name: ``builtin:safety``, a public set's name, or a JSONL or CSV file.
+        limit: A seeded sample of so many; None is all.
+        seed: Of the sample.
+
+    Raises:
+        UserError: There is no such source, a row does not fit, or there are fewer rows than ``limit``.
+    """
+    _check_kind(name, "safety")
+    if name == "builtin:safety":
+        items = builtin_prompts("eval")
+    else:
+        items = parse_safety(read_rows(_file(name)), _label(name))
+    return sample(items, limit, seed=seed, source=name)
+
+
+def load_knowledge(name: str, *, limit: int | None = None, seed: int = 0) -> list[ChoiceItem | OpenItem]:
+    """The questions of a knowledge source; of Dolly only those that bring no passage to read the answer from.
+
+    Args:
+        name: ``builtin:knowledge``, a public set's name, or a JSONL or CSV file.
+        limit: A seeded sample of so many; None is all.
+        seed: Of the sample.
+
+    Raises:
+        UserError: There is no such source, a row does not fit, or there are fewer rows than ``limit``.
+    """
+    _check_kind(name, "knowledge")
+    if name == "builtin:knowledge":
+        items = parse_knowledge([row for file in BUILTIN[name][1] for row in _packaged(file)], name)
+    else:
+        items = parse_knowledge(read_rows(_file(name)), _label(name))
+    if name == "dolly":
+        items = [item for item in items if isinstance(item, ChoiceItem) or not item.context.strip()]
+    return sample(items, limit, seed=seed, source=name)
+
+
+def load_dialogues(name: str, *, split: Split, limit: int | None = None, seed: int = 0) -> list[Chat]:
+    """The dialogues of a source.
+
+    Args:
+        name: ``builtin:hotels``, ``sgd_hotels``, or a chat file.
+        split: Which part of a set that has parts; Schema-Guided Dialogue's dev part serves as "test" too.
+        limit: So many: generated for the built-in hotel, else a seeded sample; None is all.
+        seed: Of the sample.
+
+    Raises:
+        UserError: There is no such source, a row does not fit, or there are fewer dialogues than ``limit``.
+    """
+    _check_kind(name, "chats")
+    if name == "builtin:hotels":
+        from tether.agent import generate
+
+        return generate(limit or HOTEL_DIALOGUES[split], seed=seed, split=split)
+    from tether.chatdata.chats import load_chats
+
+    return sample(load_chats(_file(name, split)), limit, seed=seed, source=name)
+
+
+def builtin_prompts(use: Use) -> list[SafetyItem]:
+    """The built-in harmful and harmless prompts of one use; none stands in two."""
+    harmful = [row for row in _packaged("harmful.jsonl") if row.values["use"] == use]
+    harmless = [row for row in _packaged("harmless.jsonl") if row.values["use"] == use]
+    for row in harmless:
+        row.values["expect"] = "comply"
+    return parse_safety([*harmful, *harmless], "builtin:safety")
+
+
+def fingerprint(name: str, split: Split = "test") -> dict[str, str]:
+    """The sha256 of each file that a source is read from; of the generator's code for the built-in hotel."""
+    if name == "builtin:hotels":
+        code = sorted(Path(str(resources.files("tether.agent"))).glob("*.py"))
+        return {"tether.agent": hashlib.sha256(b"".join(file.read_bytes() for file in code)).hexdigest()}
+    files = [_package_file(file) for file in BUILTIN[name][1]] if name in BUILTIN else [_file(name, split)]
+    return {file.name: sha256_of(file) for file in files}
+
+
+def fetch(name: str) -> Path:
+    """Bring an embedded model or a public data set onto this machine.
+
+    Returns:
+        Where it lies.
+
+    Raises:
+        UserError: There is no such name, or it cannot be fetched.
+    """
+    if name in EMBEDDED:
+        return Path(resolve(name).location)
+    if name not in PUBLIC:
+        raise UserError(
+            f"there is nothing to fetch called '{name}'", fix=did_you_mean(name, (*EMBEDDED, *PUBLIC))
+        )
+    return locate(name)
+
+
+def _check_kind(name: str, kind: Kind) -> None:
+    found = BUILTIN[name][0] if name in BUILTIN else PUBLIC[name].kind if name in PUBLIC else kind
+    if found != kind:
+        raise UserError(
+            f"'{name}' is a source of {found}, not of {kind}", fix=did_you_mean(name, _names(kind))
+        )
+    if name not in BUILTIN and name not in PUBLIC and not Path(name).expanduser().is_file():
+        what = f"'{name}' is no file and no source of {kind} by name"
+        raise UserError(what, fix=did_you_mean(name, _names(kind)))
+
+
+def _names(kind: Kind) -> list[str]:
+    builtin = [name for name, (found, _) in BUILTIN.items() if found == kind]
+    return builtin + [name for name, public in PUBLIC.items() if public.kind == kind]
+
+
+def _file(name: str, split: Split = "test") -> Path:
+    if name == "sgd_hotels":
+        return locate(name, f"sgd_hotels_{'train' if split == 'train' else 'dev'}.jsonl")
+    return locate(name) if name in PUBLIC else Path(name).expanduser()
+
+
+def _label(name: str) -> str:
+    return name if name in PUBLIC else Path(name).stem
+
+
+def _package_file(file: str) -> Path:
+    return Path(str(resources.files("tether") / "data" / file))
+
+
+def _packaged(file: str) -> list[Row]:
+    return read_rows(_package_file(file))

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tether.errors import UserError
+from tether.sources import (
+    ChoiceItem,
+    builtin_prompts,
+    fetch,
+    fingerprint,
+    load_knowledge,
+    load_safety,
+    public,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+needs_public_data = pytest.mark.skipif(
+    "TETHER_DATA" not in os.environ, reason="TETHER_DATA names no folder with the public data sets"
+)
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine that has no public data, with an empty cache."""
+    monkeypatch.delenv("TETHER_DATA", raising=False)
+    monkeypatch.setenv("TETHER_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def serve(monkeypatch: pytest.MonkeyPatch, content: bytes) -> list[str]:
+    asked: list[str] = []
+
+    def download(url: str) -> bytes:
+        asked.append(url)
+        return content
+
+    monkeypatch.setattr(public, "download", download)
+    return asked
+
+
+def test_the_built_in_prompts_of_each_use_are_apart() -> None:
+    prompts = {use: [item.prompt for item in builtin_prompts(use)] for use in ("align", "anchors", "eval")}
+    assert all(prompts.values())
+    assert max(Counter(sum(prompts.values(), [])).values()) == 1
+    expected = Counter(item.expect for item in builtin_prompts("align"))
+    assert expected["refuse"] >= 400
+    assert expected["comply"] >= 400
+
+
+def test_the_built_in_sets_hold_both_kinds() -> None:
+    assert {item.expect for item in load_safety("builtin:safety")} == {"refuse", "comply"}
+    assert len({type(item) for item in load_knowledge("builtin:knowledge")}) == 2
+
+
+def test_a_set_is_fetched_once(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = serve(monkeypatch, b"goal,target\nDo harm,Sure\n")
+    assert [item.prompt for item in load_safety("advbench")] == ["Do harm"]
+    assert fetch("advbench") == bare / "cache" / "sets" / "advbench.jsonl"
+    assert len(asked) == 1
+    assert list(fingerprint("advbench")) == ["advbench.jsonl"]
+
+
+def test_arc_easy_comes_from_the_hub(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    choices = {"text": ["x", "y"], "label": ["1", "2"]}
+    table = pyarrow.Table.from_pylist([{"id": "M", "question": "Q", "choices": choices, "answerKey": "2"}])
+    parquet.write_table(table, bare / "arc.parquet")
+    monkeypatch.setattr(public, "hub_file", lambda repository, file: bare / "arc.parquet")
+    assert load_knowledge("arc_easy") == [ChoiceItem("arc_easy-M", "Q", ("x", "y"), 1, "arc_easy", "")]
+
+
+def test_schema_guided_hotels_are_picked_from_the_whole(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dialogue(name: str, *services: str) -> dict[str, Any]:
+        return {"dialogue_id": name, "services": services, "turns": []}
+
+    files = {
+        "sgd/train/dialogues_001.json": [dialogue("1", "Hotels_1"), dialogue("2", "Hotels_1", "Flights_1")],
+        "sgd/train/schema.json": [{"service_name": "Hotels_1"}, {"service_name": "Flights_1"}],
+        "sgd/dev/dialogues_001.json": [dialogue("3", "Hotels_4")],
+        "sgd/dev/schema.json": [{"service_name": "Hotels_4"}],
+        "sgd/test/dialogues_001.json": [dialogue("4", "Hotels_1")],
+    }
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, content in files.items():
+            data = json.dumps(content).encode()
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    serve(monkeypatch, packed.getvalue())
+    folder = fetch("sgd_hotels").parent
+    found = {
+        part: [json.loads(line)["dialogue_id"] for line in (folder / f"sgd_hotels_{part}.jsonl").open()]
+        for part in ("train", "dev")
+    }
+    assert found == {"train": ["1"], "dev": ["3"]}
+    schema = json.loads((folder / "sgd_hotels_schema.json").read_text())
+    assert [service["service_name"] for service in schema] == ["Hotels_1", "Hotels_4"]
+
+
+def test_without_network_the_way_out_is_named(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(url: str) -> bytes:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(public, "download", unreachable)
+    with pytest.raises(UserError, match="TETHER_DATA to a folder that holds xstest_prompts.csv"):
+        load_safety("xstest")
+    assert not list((bare / "cache" / "sets").iterdir())
+
+
+def test_names_that_are_no_source_are_refused(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="did you mean 'xstest'"):
+        load_safety("xtest")
+    with pytest.raises(UserError, match="'dolly' is a source of knowledge, not of safety"):
+        load_safety("dolly")
+    with pytest.raises(UserError, match="nothing to fetch"):
+        fetch("everything")
+    monkeypatch.setenv("TETHER_DATA", str(bare / "nowhere"))
+    with pytest.raises(UserError, match="TETHER_DATA names no folder"):
+        load_safety("xstest")
+
+
+@needs_public_data
+@pytest.mark.parametrize(("name", "refuse", "comply"), [("advbench", 520, 0), ("xstest", 200, 250)])
+def test_public_safety_sets_are_whole(name: str, refuse: int, comply: int) -> None:
+    expected = Counter(item.expect for item in load_safety(name))
+    assert (expected["refuse"], expected["comply"]) == (refuse, comply)
+
+
+@needs_public_data
+def test_public_knowledge_sets_are_understood() -> None:
+    arc = load_knowledge("arc_easy")
+    assert len(arc) == 2376
+    assert all(isinstance(item, ChoiceItem) and 3 <= len(item.choices) <= 5 for item in arc)
+    assert len({item.id for item in arc}) == len(arc)
+    assert len(load_knowledge("dolly", limit=300)) == 300
