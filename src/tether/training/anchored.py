@@ -1,0 +1,110 @@
+"""The domain loss and, every few steps, the drift on a few anchors, each weighted by its group's multiplier."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from tether.anchors.anchors import AnchorSet
+from tether.anchors.drift import answer_batch, bucketed_drift
+from tether.training.batches import IGNORED
+from tether.training.budget import Budget
+from tether.training.trainer import DomainTrainer, logits_at
+
+BUDGET_FILE = "budget.json"
+
+
+@dataclass(frozen=True)
+class Anchoring:
+    """How anchors take part in training.
+
+    Attributes:
+        anchors: What must not change.
+        budget: The multipliers.
+        every: Steps between anchor batches; an anchor batch counts ``every`` times, so that the pull is the same.
+        tokens: Tokens of an anchor batch, all groups together.
+        measure_every: Steps between measurements on the select split, which move the multipliers.
+    """
+
+    anchors: AnchorSet
+    budget: Budget
+    every: int
+    tokens: int
+    measure_every: int
+
+
+class AnchoredTrainer(DomainTrainer):
+    """Trains on the domain under a drift budget.
+
+    Args:
+        anchoring: Anchors, budget and how often they are looked at.
+        **kwargs: As ``DomainTrainer``.
+    """
+
+    def __init__(self, *, anchoring: Anchoring, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.anchoring = anchoring
+        groups = anchoring.budget.groups
+        share = anchoring.tokens // len(groups)
+        seed = self.args.data_seed
+        self._train = {name: _stream(anchoring.anchors, name, "train", share, seed) for name in groups}
+        self._select = {name: _stream(anchoring.anchors, name, "select", share, seed) for name in groups}
+
+    def training_step(self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        """A domain step, then an anchor batch where one is due; both add to the same gradient."""
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        step = self.state.global_step
+        if step % self.anchoring.measure_every == 0:
+            with torch.no_grad():
+                measured = self._drifts(model, self._select)
+            self.anchoring.budget.observe(step, {name: float(drift) for name, drift in measured.items()})
+        if step % self.anchoring.every == 0:
+            weights = self.anchoring.budget.weights()
+            drifts = self._drifts(model, self._train)
+            pull = sum(weights[name] * drift for name, drift in drifts.items()) * self.anchoring.every
+            self.accelerator.backward(pull / self.current_gradient_accumulation_steps)
+        return loss
+
+    def _drifts(self, model: torch.nn.Module, streams: dict[str, Iterator[list[int]]]) -> dict[str, torch.Tensor]:
+        """Mean drift per answer token of the next few anchors of every group, in one pass."""
+        chosen = {name: next(stream) for name, stream in streams.items()}
+        indices = [index for group in chosen.values() for index in group]
+        anchors = self.anchoring.anchors
+        picked = [anchors.anchors[index] for index in indices]
+        ids, answer = answer_batch(picked, self.processing_class.pad_token_id)
+        ids, answer = ids.to(self.args.device), answer.to(self.args.device)
+        logits, _ = logits_at(model, ids, ids.masked_fill(~answer, IGNORED))
+        top_ids, top_logprobs = (part.to(logits.device) for part in anchors.cached(indices))
+        drift = bucketed_drift(logits, top_ids, top_logprobs)
+        lengths = [sum(len(anchors.anchors[index].answer_ids) for index in group) for group in chosen.values()]
+        return {name: part.mean() for name, part in zip(chosen, drift.split(lengths), strict=True)}
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        folder = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        self.anchoring.budget.save(folder / BUDGET_FILE)
+
+
+def _stream(anchors: AnchorSet, group: str, split: str, tokens: int, seed: int) -> Iterator[list[int]]:
+    """Endless small batches of one group's anchors, each of at most ``tokens`` tokens (or one anchor), reshuffled."""
+    shuffler = random.Random(f"{seed} {group} {split}")
+    indices = anchors.indices(group, split)
+    lengths = {i: len(anchors.anchors[i].prompt_ids) + len(anchors.anchors[i].answer_ids) for i in indices}
+    batch: list[int] = []
+    while True:
+        for index in shuffler.sample(indices, len(indices)):
+            if batch and _size([*batch, index], lengths) > tokens:
+                yield batch
+                batch = []
+            batch.append(index)
+
+
+def _size(batch: Sequence[int], lengths: dict[int, int]) -> int:
+    """Padded tokens of a batch."""
+    return len(batch) * max(lengths[index] for index in batch)

@@ -1,0 +1,74 @@
+"""The drift budget as a constraint: one multiplier per anchor group, raised while its drift is above the budget.
+
+min CE_D(theta) subject to drift_g(theta) <= eps_g is solved by dual ascent on log lambda_g: the multiplier moves by a
+factor that depends on how far the measured drift is from its budget, so that it settles over any scale of drift.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+LARGEST_STEP = 1.0  # bounds one update's relative excess, so that a single noisy batch cannot throw the multiplier
+SMALLEST, LARGEST = 1e-2, 1e3
+
+
+@dataclass
+class Multiplier:
+    """One group's multiplier.
+
+    Attributes:
+        epsilon: The budget in nats per answer token.
+        value: The multiplier now.
+        drift: Moving average of the measured drift; None before the first.
+        curve: (step, measured drift, multiplier) at each update.
+    """
+
+    epsilon: float
+    value: float
+    drift: float | None = None
+    curve: list[tuple[int, float, float]] = field(default_factory=list)
+
+
+class Budget:
+    """Multipliers of all groups, with their history.
+
+    Args:
+        epsilons: Budget of each group, nats per answer token.
+        start: First value of every multiplier.
+        rate: How far a multiplier moves per update, in log units at an excess of one budget.
+        memory: Share of the old value in the moving average of drift.
+        aim: Share of the budget that training aims at, which leaves room for the interval of the certificate.
+    """
+
+    def __init__(
+        self, epsilons: dict[str, float], *, start: float, rate: float, memory: float, aim: float
+    ) -> None:
+        self.rate, self.memory, self.aim = rate, memory, aim
+        self.groups = {name: Multiplier(epsilon, start) for name, epsilon in epsilons.items()}
+
+    def observe(self, step: int, drifts: dict[str, float]) -> None:
+        """Move every group's multiplier by what its drift was just measured to be, nats per answer token."""
+        for name, measured in drifts.items():
+            group = self.groups[name]
+            old = measured if group.drift is None else group.drift
+            group.drift = self.memory * old + (1 - self.memory) * measured
+            excess = group.drift / (self.aim * group.epsilon) - 1
+            moved = group.value * math.exp(self.rate * max(-LARGEST_STEP, min(LARGEST_STEP, excess)))
+            group.value = max(SMALLEST, min(LARGEST, moved))
+            group.curve.append((step, measured, group.value))
+
+    def weights(self) -> dict[str, float]:
+        """The multipliers as they stand."""
+        return {name: group.value for name, group in self.groups.items()}
+
+    def save(self, path: Path) -> None:
+        """Write multipliers and curves beside a checkpoint."""
+        path.write_text(json.dumps({name: asdict(group) for name, group in self.groups.items()}), encoding="utf-8")
+
+    def load(self, path: Path) -> None:
+        """Go on from a checkpoint's multipliers."""
+        for name, group in json.loads(path.read_text(encoding="utf-8")).items():
+            self.groups[name] = Multiplier(**group)

@@ -1,0 +1,198 @@
+"""One training run: from a model and encoded rows to a tuned model and what it cost; goes on where it was killed."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from datasets import Dataset
+from transformers import TrainerCallback
+from transformers.trainer_utils import get_last_checkpoint
+from trl import SFTConfig
+
+from tether.progress import Task, task
+from tether.training.anchored import BUDGET_FILE, AnchoredTrainer, Anchoring
+from tether.training.trainer import DomainTrainer
+
+if TYPE_CHECKING:
+    from peft import PeftConfig, PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from tether.config import Training
+
+COST_FILE = "cost.json"
+
+
+@dataclass
+class Cost:
+    """What a run took, summed over restarts.
+
+    Attributes:
+        seconds: Wall clock inside training steps.
+        tokens: Domain tokens seen, padding included.
+        peak_memory_bytes: Highest resident (CPU) or allocated (CUDA) memory.
+        trainable_parameters: Parameters with gradients.
+        losses: (step, mean domain loss in nats per learned token) as logged.
+    """
+
+    seconds: float = 0.0
+    tokens: int = 0
+    peak_memory_bytes: int = 0
+    trainable_parameters: int = 0
+    losses: list[tuple[int, float]] = field(default_factory=list)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Domain tokens per second of training."""
+        return self.tokens / self.seconds if self.seconds else 0.0
+
+
+def fit(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[dict[str, list[int]]],
+    *,
+    out: Path,
+    settings: Training,
+    learning_rate: float,
+    seed: int,
+    label: str,
+    adapter: PeftConfig | None = None,
+    anchoring: Anchoring | None = None,
+) -> tuple[PreTrainedModel | PeftModel, Cost]:
+    """Train ``model`` in place and return it (wrapped by PEFT where ``adapter`` is given) with what it cost.
+
+    Args:
+        model: Weights in bfloat16 for an adapter, in float32 for all weights: an optimizer step on bfloat16 weights
+            is rounded away at the rates of fine-tuning.
+        tokenizer: Its tokenizer.
+        rows: ``input_ids`` and ``labels`` of each dialogue.
+        out: Folder for checkpoints; a run that was killed goes on from the last of them.
+        settings: Steps, batch size, schedule.
+        learning_rate: Peak rate.
+        seed: Of the batches' order and of new weights.
+        label: Shown on the progress bar.
+        adapter: PEFT config, or None to train all weights.
+        anchoring: Anchors and budget, or None for the domain loss alone.
+    """
+    steps = _steps(settings, rows)
+    checkpoints = out / "checkpoints"
+    with task(label, steps) as bar, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
+        watcher = _Watcher(bar, checkpoints, anchoring)
+        options: dict[str, Any] = {
+            "model": model,
+            "args": _arguments(checkpoints, settings, learning_rate, seed, steps),
+            "train_dataset": Dataset.from_list(list(rows)),
+            "processing_class": tokenizer,
+            "peft_config": adapter,
+            "callbacks": [watcher],
+            "batch_tokens": settings.batch_tokens,
+        }
+        torch.manual_seed(seed)
+        trainer = AnchoredTrainer(anchoring=anchoring, **options) if anchoring else DomainTrainer(**options)
+        # The bar and the log file tell what transformers' own printer would.
+        for printer in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == "PrinterCallback"]:
+            trainer.remove_callback(printer)
+        last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
+        trainer.train(resume_from_checkpoint=last)
+    watcher.cost.trainable_parameters = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
+    return trainer.model.eval(), watcher.cost
+
+
+def _steps(settings: Training, rows: Sequence[dict[str, list[int]]]) -> int:
+    if settings.epochs is None:
+        return settings.max_steps
+    tokens = sum(len(row["input_ids"]) for row in rows)
+    return max(1, round(settings.epochs * tokens / settings.batch_tokens))
+
+
+def _arguments(folder: Path, settings: Training, learning_rate: float, seed: int, steps: int) -> SFTConfig:
+    return SFTConfig(
+        output_dir=str(folder),
+        max_steps=steps,
+        learning_rate=learning_rate,
+        lr_scheduler_type=settings.schedule,
+        warmup_steps=max(1, round(settings.warmup * steps)),
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        seed=seed,
+        data_seed=seed,
+        bf16=True,
+        use_cpu=not torch.cuda.is_available(),
+        gradient_checkpointing=settings.gradient_checkpointing,
+        save_steps=settings.save_steps,
+        save_total_limit=1,
+        logging_steps=10,
+        disable_tqdm=True,
+        report_to="none",
+        loss_type="nll",
+        max_length=None,
+        remove_unused_columns=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
+
+
+class _Watcher(TrainerCallback):
+    """Moves the bar, times the steps, and keeps cost and budget with each checkpoint."""
+
+    def __init__(self, bar: Task, folder: Path, anchoring: Anchoring | None) -> None:
+        self.bar, self.folder, self.anchoring, self.cost = bar, folder, anchoring, Cost()
+        self._started = 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        reset_peak_memory()
+        if state.global_step:
+            checkpoint = self.folder / f"checkpoint-{state.global_step}"
+            self.cost = Cost(**json.loads((checkpoint / COST_FILE).read_text(encoding="utf-8")))
+            if self.anchoring:
+                self.anchoring.budget.load(checkpoint / BUDGET_FILE)
+            self.bar.advance(state.global_step)
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._started = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.cost.seconds += time.perf_counter() - self._started
+        drifts = self.anchoring.budget.groups if self.anchoring else {}
+        shown = [f"{name} {group.drift:.3f}" for name, group in drifts.items() if group.drift is not None]
+        loss = [f"loss {self.cost.losses[-1][1]:.2f}"] if self.cost.losses else []
+        self.bar.advance(note=", ".join([*loss, *(["drift " + ", ".join(shown)] if shown else [])]))
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        if logs and "loss" in logs:
+            self.cost.losses.append((state.global_step, float(logs["loss"])))
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.cost.peak_memory_bytes = max(self.cost.peak_memory_bytes, peak_memory())
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.cost.peak_memory_bytes = max(self.cost.peak_memory_bytes, peak_memory())
+        path = self.folder / f"checkpoint-{state.global_step}" / COST_FILE
+        path.write_text(json.dumps(asdict(self.cost)), encoding="utf-8")
+
+
+def reset_peak_memory() -> None:
+    """Begin to measure peak memory anew, where the system allows it."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    elif sys.platform == "linux":
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory() -> int:
+    """Peak memory in bytes: allocated on CUDA, else resident since the last reset (since the start off Linux)."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    if sys.platform == "linux":
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,0 +1,67 @@
+"""TRL's SFTTrainer on batches of a fixed number of tokens, with the head on learned tokens only.
+
+TRL's own step pads rows as they come, runs the head over the whole vocabulary at every position and computes entropy
+and accuracy metrics on the side; on a small model that is more than half of the time (docs/results.md has the figure).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader
+from trl import SFTTrainer
+
+from tether.training.batches import IGNORED, TokenBatches, collate
+
+
+class DomainTrainer(SFTTrainer):
+    """Trains on rows of ``input_ids`` and ``labels``.
+
+    Args:
+        batch_tokens: Padded tokens of one batch.
+        **kwargs: As TRL's SFTTrainer; the dataset is encoded already (``dataset_kwargs={"skip_prepare_dataset": True}``).
+    """
+
+    def __init__(self, *, batch_tokens: int, **kwargs: Any) -> None:
+        self.batch_tokens = batch_tokens
+        super().__init__(**kwargs)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Batches by tokens instead of by rows."""
+        rows: Any = self.train_dataset
+        sampler = TokenBatches([len(ids) for ids in rows["input_ids"]], self.batch_tokens, self.args.data_seed)
+        pad_id = self.processing_class.pad_token_id
+        return self.accelerator.prepare(  # type: ignore[no-any-return]
+            DataLoader(rows, batch_sampler=sampler, collate_fn=partial(collate, pad_id=pad_id))
+        )
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """Mean cross-entropy in nats per learned token (of the whole accumulated batch, where its size is given)."""
+        logits, targets = logits_at(model, inputs["input_ids"], inputs["labels"])
+        total = cross_entropy(logits.float(), targets, reduction="sum")
+        count = len(targets) if num_items_in_batch is None else num_items_in_batch
+        return total / count
+
+
+def logits_at(
+    model: torch.nn.Module, ids: torch.Tensor, labels: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (learned tokens, vocabulary) that predict the labelled tokens, and these tokens' ids.
+
+    The head runs on the columns in which any row has a label; going through ``model.forward`` keeps DDP and FSDP
+    hooks, autocast and adapters in play.
+    """
+    wanted = labels[:, 1:] != IGNORED
+    columns = wanted.any(0).nonzero().squeeze(1)
+    logits = model(input_ids=ids, use_cache=False, logits_to_keep=columns).logits
+    kept = wanted[:, columns]
+    return logits[kept], labels[:, 1:][:, columns][kept]
