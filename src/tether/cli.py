@@ -1,0 +1,288 @@
+"""The commands: each parses, calls one function of a room, and prints.
+
+Whatever is slow to import is imported inside the command that needs it, after its options are checked: help
+and mistakes are answered at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tether.errors import RequirementNotMet, UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tether.requirements import Requirement
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+# What the disk can do to anybody, and what to tell them.
+DISK_ERRORS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the disk is read-only",
+    errno.EACCES: "permission is denied",
+}
+
+Base = Annotated[str, typer.Option(help="Hub id, folder, .gguf file, or smollm2-135m[-aligned].")]
+Out = Annotated[Path, typer.Option(help="Where to write.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Require = Annotated[
+    list[str], typer.Option(metavar="AXIS.FIELD>=N", help="Exit with 3 unless it holds; may be repeated.")
+]
+Source = Annotated[list[str], typer.Option(metavar="FILE", help="A file, or a set by name; may be repeated.")]
+
+
+@app.callback()
+def tether(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    """Fine-tune a chat model on a domain and keep what it already knew and refused."""
+    if version:
+        from importlib.metadata import version as installed
+
+        print(installed("tether"))
+        raise typer.Exit
+
+
+@app.command()
+def compare(
+    study: Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="What to compare.")],
+    out: Annotated[Path | None, typer.Option(metavar="RUN", help="Folder of the run; goes on there.")] = None,
+    methods: Annotated[str | None, typer.Option(metavar="A,B", help="Only these methods.")] = None,
+    seeds: Annotated[str | None, typer.Option(metavar="0,1,2", help="Other seeds than the study's.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Check the study without running it.")] = False,
+    require: Require = [],  # noqa: B006  typer copies its defaults
+    as_json: Json = False,
+) -> None:
+    """Fine-tune by several methods, and report what each gained and cost."""
+    from tether.config import load_study
+
+    plan, requirements = load_study(study), _requirements(require)
+    chosen_methods, chosen_seeds = _names(methods), _numbers(seeds)
+    from tether import study as story
+
+    if dry_run:
+        lines = story.check(plan)
+        _print({"study": str(study), "checks": lines}, "\n".join(lines), as_json)
+        return
+    if out is None:
+        raise UserError("a run needs a folder", where="--out", fix="add --out runs/NAME, or --dry-run")
+    from tether.requirements import check_requirements
+    from tether.terminal import summary_text
+
+    results = story.compare(plan, out, chosen_methods, chosen_seeds, study)
+    plain = _plain(results)
+    _print(plain, summary_text(results, out / "report.html"), as_json)
+    check_requirements(requirements, {name: found["summary"] for name, found in plain["methods"].items()})
+
+
+@app.command()
+def tune(
+    base: Base,
+    data: Annotated[str, typer.Option(metavar="FILE", help="Chats to learn from, or a set by name.")],
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to write; goes on there.")] = None,
+    method: Annotated[str, typer.Option(help="One of `tether methods`.")] = "tether",
+    budget: Annotated[
+        str | None, typer.Option(help="Drift allowed: 0.02, or general=0.02,safety=0.005.")
+    ] = None,
+    anchors: Annotated[Path | None, typer.Option(metavar="DIR", help="From `tether anchors`.")] = None,
+    settings: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="A setting; may be repeated.")
+    ] = [],  # noqa: B006
+    preview: Annotated[int, typer.Option(min=0, help="Only print so many examples as learned.")] = 0,
+    require: Require = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Fine-tune a base on data by one method."""
+    from tether.config import parse_budget, parse_settings
+
+    if out is None and not preview:
+        raise UserError(
+            "tuning needs a folder to write to", where="--out", fix="add --out DIR, or --preview N"
+        )
+    limit = None if budget is None else parse_budget(budget)
+    chosen, requirements = parse_settings(settings), _requirements(require)
+    from tether import study as story
+
+    result = story.tune(base, data, method, out, limit, anchors, chosen, preview, requirements)
+    _print(_plain(result), str(result), as_json)
+
+
+@app.command()
+def evaluate(
+    base: Base,
+    out: Annotated[Path, typer.Option(metavar="FILE.json", help="Where to write; the items lie beside it.")],
+    adapter: Annotated[Path | None, typer.Option(metavar="DIR", help="An adapter or a model folder.")] = None,
+    proficiency: Source = [],  # noqa: B006
+    safety: Source = [],  # noqa: B006
+    knowledge: Source = [],  # noqa: B006
+    limit: Annotated[int | None, typer.Option(min=1, help="So many items of each source.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="An earlier evaluation to compare with.")
+    ] = None,
+    require: Require = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Measure a model on the axes that are named."""
+    sources = {"proficiency": proficiency, "safety": safety, "knowledge": knowledge}
+    if not any(sources.values()):
+        fix = "add for example --safety builtin:safety"
+        raise UserError("no axis is named", where="--proficiency, --safety, --knowledge", fix=fix)
+    requirements = _requirements(require)
+    from tether import study as story
+
+    result = story.evaluate(base, adapter, sources, limit, out, against, requirements)
+    _print(_plain(result), str(result), as_json)
+
+
+@app.command()
+def anchors(base: Base, out: Out, as_json: Json = False) -> None:
+    """Sample what must not change: prompts with the base's own answers."""
+    from tether import study as story
+
+    story.anchors(base, out)
+    _print({"out": str(out)}, f"Anchors: {out}", as_json)
+
+
+@app.command()
+def align(base: Base, out: Out, as_json: Json = False) -> None:
+    """Teach refusals to a base that has none."""
+    from tether.align import align as teach
+    from tether.bases import resolve
+
+    teach(resolve(base), out)
+    _print({"out": str(out)}, f"Adapter: {out}", as_json)
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(metavar="RUN")], as_json: Json = False) -> None:
+    """Rebuild a run's page and figures from its records."""
+    from tether.report import write_report
+
+    page = write_report(run)
+    _print({"report": str(page)}, f"Report: {page}", as_json)
+
+
+@app.command()
+def fetch(name: Annotated[str, typer.Argument(metavar="NAME")], as_json: Json = False) -> None:
+    """Bring an embedded model or a public data set onto this machine."""
+    from tether.sources import fetch as bring
+
+    path = bring(name)
+    _print({"name": name, "path": str(path)}, f"{name}: {path}", as_json)
+
+
+@app.command()
+def methods(as_json: Json = False) -> None:
+    """List every method with its paper and options."""
+    from tether.methods import registry
+
+    listed = [
+        {"name": method.name, "paper": method.paper, "options": dict(method.options), "doc": method.doc}
+        for method in registry()
+    ]
+    _print(listed, "\n\n".join(_method_text(**method) for method in listed), as_json)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Tell the machine, the versions, and what is missing."""
+    from tether.doctor import checks
+
+    found = list(checks())
+    lines = [f"{'ok' if check.ok else '!!':3} {check.name:18} {check.value}" for check in found]
+    for number, check in enumerate(found):
+        lines[number] += f"  ({check.fix})" if check.fix else ""
+    _print([dataclasses.asdict(check) for check in found], "\n".join(lines), as_json)
+
+
+def main() -> None:
+    """Run the command line; the one place where exit codes are decided."""
+    try:
+        app()
+    except UserError as error:
+        _stop(str(error), 2)
+    except RequirementNotMet as error:
+        _stop(f"Requirement not met: {error}", 3)
+    except Exception as error:
+        excuse = _excuse(error)
+        if excuse:
+            _stop(excuse, 2)
+        traceback.print_exc()
+        _stop("This is a fault in tether: please report it with the lines above and `tether doctor`.", 1)
+
+
+def _stop(text: str, code: int) -> None:
+    print(text, file=sys.stderr)
+    sys.exit(code)
+
+
+def _excuse(error: BaseException) -> str | None:
+    """A sentence for what the machine, not tether, got wrong; libraries wrap such errors in their own."""
+    for cause in _chain(error):
+        if isinstance(cause, OSError) and cause.errno in DISK_ERRORS:
+            place = f" at {cause.filename}" if cause.filename else ""
+            return f"Nothing can be written{place}: {DISK_ERRORS[cause.errno]}. {_GO_ON}"
+        if "No space left on device" in str(cause):
+            return f"Nothing can be written: {DISK_ERRORS[errno.ENOSPC]}. {_GO_ON}"
+        if type(cause).__name__ == "OutOfMemoryError":
+            return f"The accelerator's memory is used up. Make batch_tokens or max_length smaller. {_GO_ON}"
+    return None
+
+
+_GO_ON = "What is done is kept: the same command goes on from there."
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _print(value: Any, text: str, as_json: bool) -> None:
+    print(json.dumps(value, ensure_ascii=False) if as_json else text)
+
+
+def _plain(value: Any) -> Any:
+    """What a room returned, as JSON has it."""
+    return value.model_dump(mode="json", by_alias=True)
+
+
+def _requirements(texts: list[str]) -> list[Requirement]:
+    from tether.requirements import parse_requirement
+
+    return [parse_requirement(text) for text in texts]
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",")]
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    try:
+        return None if text is None else [int(number) for number in text.split(",")]
+    except ValueError:
+        raise UserError(f"'{text}' is no list of seeds", where="--seeds", fix="write --seeds 0,1,2") from None
+
+
+def _method_text(name: str, paper: str, options: dict[str, Any], doc: str) -> str:
+    said = " ".join(f"{key}={value}" for key, value in options.items())
+    return "\n".join(line for line in (f"{name}  {paper}".rstrip(), f"  {doc}", f"  {said}") if line.strip())
+
+
+if __name__ == "__main__":
+    main()

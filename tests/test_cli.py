@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import tether
+from tether import cli
+from tether.errors import RequirementNotMet, UserError
+from tether.results import StudyResults
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STUDY = "base: smollm2-135m\ndata: builtin:hotels\nmethods: {lora: , tether: {}}\n"
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    monkeypatch.setattr(sys, "argv", ["tether", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+@pytest.fixture
+def study_file(tmp_path: Path) -> Path:
+    path = tmp_path / "study.yaml"
+    path.write_text(STUDY)
+    return path
+
+
+@pytest.fixture
+def story(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Stands in for the study room, so that nothing trains."""
+    room = SimpleNamespace()
+    monkeypatch.setattr(tether, "study", room, raising=False)
+    return room
+
+
+def results(delta: float) -> StudyResults:
+    summary = {"safety": {"before": 0.9, "after": 0.9 + delta, "delta": delta, "ci95": (-0.2, 0.2), "n": 9}}
+    return StudyResults.model_validate({"methods": {"lora": {"base": "b", "summary": summary}}})
+
+
+def test_help_answers_at_once() -> None:
+    best = 9.0
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-m", "tether.cli", "--help"], capture_output=True, text=True)
+        best = min(best, time.perf_counter() - start)
+    assert done.returncode == 0
+    for command in (
+        "compare",
+        "tune",
+        "evaluate",
+        "anchors",
+        "align",
+        "report",
+        "fetch",
+        "methods",
+        "doctor",
+    ):
+        assert f"  {command} " in done.stdout
+    assert best < 0.5
+
+
+@pytest.mark.parametrize("arguments", [["--bogus"], ["compare"], ["tune", "--preview", "few"], ["dance"]])
+def test_what_the_parser_refuses_is_the_users_mistake(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    assert run(monkeypatch, *arguments) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("methods", "method"), "study.yaml:3: there is no key 'method' here; did you mean 'methods'"),
+        (("base: smollm2-135m\n", ""), "the key 'base' is missing"),
+        ((STUDY, "{"), "not YAML"),
+        ((STUDY, ""), "a study is a mapping"),
+    ],
+)
+def test_a_mistake_in_a_study_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    study_file: Path,
+    change: tuple[str, str],
+    says: str,
+) -> None:
+    study_file.write_text(STUDY.replace(*change))
+    assert run(monkeypatch, "compare", study_file, "--dry-run") == 2
+    captured = capsys.readouterr()
+    assert says in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["compare", "none.yaml"], "no such file"),
+        (["compare", "{study}"], "--out"),
+        (["compare", "{study}", "--out", "x", "--seeds", "one"], "--seeds"),
+        (["compare", "{study}", "--out", "x", "--require", "safety>=0"], "--require"),
+        (["tune", "--base", "b", "--data", "d"], "--out"),
+        (["tune", "--base", "b", "--data", "d", "--out", "x", "--set", "rank"], "key=value"),
+        (["tune", "--base", "b", "--data", "d", "--out", "x", "--budget", "low"], "--budget"),
+        (["evaluate", "--base", "b", "--out", "x.json"], "no axis is named"),
+        (["fetch", "smollm3"], "did you mean 'smollm2-135m"),
+    ],
+)
+def test_mistakes_on_the_command_line_end_with_two(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    study_file: Path,
+    story: SimpleNamespace,
+    arguments: list[str],
+    says: str,
+) -> None:
+    assert run(monkeypatch, *(argument.format(study=study_file) for argument in arguments)) == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (UserError("no agent turn", where="d.jsonl:3", fix="add one"), 2, "d.jsonl:3: no agent turn."),
+        (RequirementNotMet("drift is 0.3"), 3, "drift is 0.3"),
+        (OSError(errno.ENOSPC, "No space left on device", "x/y"), 2, "x/y: the disk is full"),
+        (PermissionError(errno.EACCES, "Permission denied", "x"), 2, "permission is denied"),
+        (RuntimeError("io: No space left on device (os error 28)"), 2, "the disk is full"),
+        (KeyError("oops"), 1, "Traceback"),
+    ],
+)
+def test_exit_codes_tell_whose_fault_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    study_file: Path,
+    story: SimpleNamespace,
+    error: Exception,
+    code: int,
+    says: str,
+) -> None:
+    def check(study: Any) -> list[str]:
+        raise error
+
+    story.check = check
+    assert run(monkeypatch, "compare", study_file, "--dry-run") == code
+    captured = capsys.readouterr().err
+    assert says in captured
+    assert ("Traceback" in captured) == (code == 1)
+
+
+def test_a_dry_run_prints_what_was_checked(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    study_file: Path,
+    story: SimpleNamespace,
+) -> None:
+    story.check = lambda study: ["lora: ok", "tether: ok"]
+    assert run(monkeypatch, "compare", study_file, "--dry-run", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["checks"] == ["lora: ok", "tether: ok"]
+
+
+def test_a_study_ends_with_the_table_the_sentence_and_the_page(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    study_file: Path,
+    story: SimpleNamespace,
+    tmp_path: Path,
+) -> None:
+    asked = []
+
+    def compare(*arguments: Any) -> StudyResults:
+        asked.append(arguments[1:])
+        return results(-0.3)
+
+    story.compare = compare
+    wanted = ["--methods", "lora", "--seeds", "0,1"]
+    assert run(monkeypatch, "compare", study_file, "--out", tmp_path / "run", *wanted) == 0
+    assert asked == [(tmp_path / "run", ["lora"], [0, 1], study_file)]
+    out = capsys.readouterr().out
+    assert "Plain LoRA: safety" in out
+    assert out.rstrip().endswith(f"Report: {tmp_path / 'run' / 'report.html'}")
+
+
+@pytest.mark.parametrize(("delta", "code"), [(0.0, 0), (-0.3, 3)])
+def test_a_requirement_gates_a_study_and_the_results_are_printed_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    study_file: Path,
+    story: SimpleNamespace,
+    delta: float,
+    code: int,
+) -> None:
+    story.compare = lambda *arguments: results(delta)
+    wanted = ["--json", "--require", "safety.delta>=-0.1"]
+    assert run(monkeypatch, "compare", study_file, "--out", "run", *wanted) == code
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["schema"] == 1
+    assert ("lora: safety.delta is -0.3" in captured.err) == (code == 3)
+
+
+def test_the_doctor_sees_the_machine(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "advbench.jsonl").touch()
+    monkeypatch.setenv("TETHER_DATA", str(tmp_path))
+    monkeypatch.setenv("TETHER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert run(monkeypatch, "doctor", "--json") == 0
+    found = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
+    assert found["python"]["value"].startswith(f"{sys.version_info.major}.")
+    assert found["TETHER_DATA"]["value"] == f"{tmp_path}: advbench"
+    assert "does not answer" in found["hub"]["value"]
+    assert found["smollm2-135m"]["fix"] == "tether fetch smollm2-135m"
+    assert int(found["cores"]["value"]) <= (os.cpu_count() or 0)
