@@ -1,0 +1,39 @@
+"""The studies that tether ships say what they can say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tether.config import load_study
+
+STUDIES = sorted((Path(__file__).parent.parent / "studies").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_shipped_study_is_read(path: Path) -> None:
+    study = load_study(path)
+    for name in study.methods:
+        assert study.plan(name).training.batch_tokens > 0
+
+
+def test_the_demo_is_small_and_needs_nothing_from_outside() -> None:
+    study = load_study(STUDIES[0].with_name("demo.yaml"))
+    sources = [study.data, *study.axes.proficiency, *study.axes.safety, *study.axes.knowledge]
+    assert all(source.startswith("builtin:") for source in sources)
+    assert study.training.max_steps == 50
+    assert len(study.seeds) == 1
+
+
+def test_the_first_study_tries_three_rates_and_three_seeds() -> None:
+    study = load_study(STUDIES[0].with_name("first-study.yaml"))
+    assert len(study.plan("lora").learning_rates) == len(study.plan("full").learning_rates) == 3
+    assert len(study.seeds) == 3
+    assert study.limits == {"dolly": 300, "arc_easy": 500}
+
+
+def test_the_four_columns_of_2023_stand_side_by_side() -> None:
+    study = load_study(STUDIES[0].with_name("tenyx-2023.yaml"))
+    assert list(study.methods) == ["openai", "together", "lora", "tether"]
+    assert study.plan("openai").base != study.plan("lora").base == study.plan("tether").base
