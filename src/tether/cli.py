@@ -21,6 +21,7 @@ from tether.errors import RequirementNotMet, UserError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tether.methods import Method
     from tether.requirements import Requirement
 
 app = typer.Typer(
@@ -191,11 +192,12 @@ def methods(as_json: Json = False) -> None:
     """List every method with its paper and options."""
     from tether.methods import registry
 
+    found = registry()
     listed = [
         {"name": method.name, "paper": method.paper, "options": dict(method.options), "doc": method.doc}
-        for method in registry()
+        for method in found
     ]
-    _print(listed, "\n\n".join(_method_text(**method) for method in listed), as_json)
+    _print(listed, "\n\n".join(map(_method_text, found)), as_json)
 
 
 @app.command()
@@ -279,9 +281,9 @@ def _numbers(text: str | None) -> list[int] | None:
         raise UserError(f"'{text}' is no list of seeds", where="--seeds", fix="write --seeds 0,1,2") from None
 
 
-def _method_text(name: str, paper: str, options: dict[str, Any], doc: str) -> str:
-    said = " ".join(f"{key}={value}" for key, value in options.items())
-    return "\n".join(line for line in (f"{name}  {paper}".rstrip(), f"  {doc}", f"  {said}") if line.strip())
+def _method_text(method: Method) -> str:
+    options = " ".join(f"{key}={value}" for key, value in method.options.items())
+    return f"{method.name}  {method.paper}\n  {method.doc}\n  {options}"
 
 
 if __name__ == "__main__":

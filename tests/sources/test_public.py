@@ -15,6 +15,7 @@ from tether.sources import (
     builtin_prompts,
     fetch,
     fingerprint,
+    load_dialogues,
     load_knowledge,
     load_safety,
     public,
@@ -145,3 +146,23 @@ def test_public_knowledge_sets_are_understood() -> None:
     assert all(isinstance(item, ChoiceItem) and 3 <= len(item.choices) <= 5 for item in arc)
     assert len({item.id for item in arc}) == len(arc)
     assert len(load_knowledge("dolly", limit=300)) == 300
+
+
+def test_the_built_in_hotel_is_told_by_its_generator() -> None:
+    assert list(fingerprint("builtin:hotels")) == ["tether.agent"]
+
+
+def test_dialogues_are_generated_in_the_number_asked() -> None:
+    chats = load_dialogues("builtin:hotels", split="test", limit=3)
+    assert len({chat.id for chat in chats}) == 3
+    assert load_dialogues("builtin:hotels", split="test", limit=3) == chats
+
+
+@needs_public_data
+def test_schema_guided_hotels_are_read_in_their_own_form() -> None:
+    test = load_dialogues("sgd_hotels", split="test")
+    train = load_dialogues("sgd_hotels", split="train")
+    assert (len(test), len(train)) == (56, 457)
+    drawn = load_dialogues("sgd_hotels", split="test", limit=10)
+    assert len(drawn) == 10
+    assert all(chat in test for chat in drawn)

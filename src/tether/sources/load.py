@@ -100,9 +100,10 @@ def builtin_prompts(use: Use) -> list[SafetyItem]:
 
 
 def fingerprint(name: str, split: Split = "test") -> dict[str, str]:
-    """The sha256 of each file that a source is read from; of the generator's code for the built-in hotel."""
+    """The sha256 of each file that a source is read from; of the generator itself for the built-in hotel."""
     if name == "builtin:hotels":
-        code = sorted(Path(str(resources.files("tether.agent"))).glob("*.py"))
+        folder = Path(str(resources.files("tether.agent")))
+        code = sorted(file for file in folder.iterdir() if file.suffix in (".py", ".yaml"))
         return {"tether.agent": hashlib.sha256(b"".join(file.read_bytes() for file in code)).hexdigest()}
     files = [_package_file(file) for file in BUILTIN[name][1]] if name in BUILTIN else [_file(name, split)]
     return {file.name: sha256_of(file) for file in files}
