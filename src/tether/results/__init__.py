@@ -1,17 +1,15 @@
 """The records a study leaves, and their schema."""
 
-from tether.results.items import AxisResult, Item, aggregate, mean_metric, read_items, write_items, write_text
-from tether.results.pairing import (
-    Paired,
+from tether.results.comparing import (
     Records,
     compare,
     compare_methods,
-    pair,
-    summarise,
     summarise_drift,
     summarise_method,
     with_gain,
 )
+from tether.results.items import AxisResult, Item, aggregate, mean_metric, read_items, write_items, write_text
+from tether.results.pairing import Paired, pair, summarise
 from tether.results.record import (
     AXES,
     BeforeAfter,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, cast
 
@@ -11,11 +10,10 @@ import numpy as np
 
 from tether.errors import UserError
 from tether.results.items import Item, scored
-from tether.results.record import AXES, Comparison, Summary, Unit
+from tether.results.record import Summary, Unit
 from tether.stats import (
     Bootstrap,
     cluster_bootstrap,
-    holm,
     mcnemar_exact,
     minimum_detectable_difference,
     wilson,
@@ -27,15 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Key = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class Records:
-    """The items of one method by axis: its base's, and by seed its own."""
-
-    base: str
-    before: Mapping[str, Sequence[Item]]
-    after: Mapping[str, Mapping[str, Sequence[Item]]]
 
 
 @dataclass(frozen=True)
@@ -199,127 +188,3 @@ def _turned(paired: Paired) -> tuple[float | None, float | None]:
         return None, None
     turns = paired.after - paired.before
     return float((turns < 0).sum(axis=1).mean()), float((turns > 0).sum(axis=1).mean())
-
-
-def with_gain(items: Mapping[str, Sequence[Item]]) -> dict[str, Sequence[Item]]:
-    """Items by axis, with the free-form part of knowledge again as "knowledge_gain" where there is any.
-
-    Args:
-        items: Items by axis.
-
-    Returns:
-        The same and the part.
-    """
-    gains = [item for item in items.get("knowledge", ()) if item.group == "open"]
-    return {**items, "knowledge_gain": gains} if gains else dict(items)
-
-
-def summarise_drift(after: Mapping[str, Sequence[Item]]) -> Summary:
-    """Drift from the base, whose own drift is zero by definition.
-
-    Args:
-        after: Drift items by seed.
-
-    Returns:
-        Mean drift over items and seeds in nats per token; no p-value, since no model drifts by exactly zero.
-    """
-    first = next(iter(after.values()), ())
-    zeros = [item.model_copy(update={"score": 0.0}) for item in first]
-    return summarise(zeros, after).model_copy(update={"unit": "nats/token", "p_value": None, "test": None})
-
-
-def summarise_method(records: Records) -> dict[str, Summary]:
-    """Every axis of one method.
-
-    Args:
-        records: Its items.
-
-    Returns:
-        A summary for each axis that both its base and some seed were measured on.
-
-    Raises:
-        UserError: An item stands twice in one file.
-    """
-    before = with_gain(records.before)
-    after = {seed: with_gain(items) for seed, items in records.after.items()}
-    summaries = {}
-    for axis in AXES:
-        measured = {seed: items[axis] for seed, items in after.items() if items.get(axis)}
-        if before.get(axis) and measured:
-            summaries[axis] = summarise(before[axis], measured)
-    drifted = {seed: items["drift"] for seed, items in after.items() if items.get("drift")}
-    if drifted:
-        summaries["drift"] = summarise_drift(drifted)
-    return summaries
-
-
-def compare(a: Paired, b: Paired) -> Comparison:
-    """One axis of one method against another method's.
-
-    Each method's change from its own base is compared: a better base must not pass for a better method.
-
-    Args:
-        a: A method's pairs.
-        b: Another's.
-
-    Returns:
-        The difference on the items that both answered, without names and without Holm's adjustment.
-    """
-    others = {(item.source, item.id): change for item, change in zip(b.items, b.changes, strict=True)}
-    rows = [
-        (change - others[item.source, item.id], item.cluster, stratum)
-        for item, change, stratum in zip(a.items, a.changes, a.strata, strict=True)
-        if (item.source, item.id) in others
-    ]
-    if not rows:
-        return Comparison(a="", b="", axis="")
-    values, clusters, strata = zip(*rows, strict=True)
-    drawn = cluster_bootstrap(values, clusters, strata=strata)
-    return Comparison(
-        a="", b="", axis="", delta=drawn.mean, ci95=drawn.ci, p_value=drawn.p_value, n=len(rows)
-    )
-
-
-def compare_methods(records: Mapping[str, Records], *, reference: str | None = None) -> list[Comparison]:
-    """The table of method against method, with Holm's adjustment over all of it.
-
-    Args:
-        records: Items by method.
-        reference: The method that each other is compared with; None compares every two.
-
-    Returns:
-        One row per axis and two methods, where both were measured; the reference is `a`.
-
-    Raises:
-        UserError: An item stands twice in one file.
-    """
-    pairs = {name: _pairs(method) for name, method in records.items()}
-    if reference is None:
-        couples = list(combinations(records, 2))
-    else:
-        couples = [(reference, name) for name in records if name != reference and reference in records]
-    rows = [
-        compare(pairs[a][axis], pairs[b][axis]).model_copy(
-            update={"a": a, "b": b, "axis": axis, "same_base": records[a].base == records[b].base}
-        )
-        for a, b in couples
-        for axis in AXES
-        if axis in pairs[a] and axis in pairs[b]
-    ]
-    return _adjusted([row for row in rows if row.n])
-
-
-def _pairs(records: Records) -> dict[str, Paired]:
-    before = with_gain(records.before)
-    after = {seed: with_gain(items) for seed, items in records.after.items()}
-    return {
-        axis: pair(before[axis], {seed: items[axis] for seed, items in after.items() if items.get(axis)})
-        for axis in AXES
-        if before.get(axis) and any(items.get(axis) for items in after.values())
-    }
-
-
-def _adjusted(rows: list[Comparison]) -> list[Comparison]:
-    tested = [row for row in rows if row.p_value is not None]
-    adjusted = iter(holm([row.p_value for row in tested if row.p_value is not None]))
-    return [row if row.p_value is None else row.model_copy(update={"p_holm": next(adjusted)}) for row in rows]

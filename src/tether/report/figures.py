@@ -1,0 +1,304 @@
+"""The report's charts, drawn without matplotlib's global state and the same to the byte each time."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from tether.report.words import (
+    AXIS_NAMES,
+    UNIT_NAMES,
+    axis_name,
+    change,
+    level,
+    number,
+    protagonists,
+    scale,
+)
+from tether.results import AXES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+    from tether.results import StudyResults, Summary
+
+# Okabe and Ito's palette: told apart by colour-blind readers, and readable on white and on near-black.
+OURS, PLAIN, OTHER, BEFORE = "#0072b2", "#d55e00", "#56a088", "#9aa3ad"
+INK = "#1f2933"  # becomes currentColor where a figure stands in the page
+GRID = "#8a94a0"
+WIDTH = 7.6
+BAR = 0.38
+
+
+def figures(results: StudyResults) -> dict[str, Figure]:
+    """All charts that the results have numbers for.
+
+    Args:
+        results: The study's results.
+
+    Returns:
+        Figures by file name without ending, in the order in which they are shown.
+    """
+    drawn = {}
+    for axis in AXES:
+        rows = [(n, m.summary[axis]) for n, m in results.methods.items() if axis in m.summary]
+        rows = [(name, summary) for name, summary in rows if summary.delta is not None]
+        if rows:
+            drawn[axis] = bars(axis, rows, _colours(results))
+    scatter = trade_off(results)
+    return {**drawn, "trade-off": scatter} if scatter is not None else drawn
+
+
+def _colours(results: StudyResults) -> dict[str, str]:
+    ours, plain = protagonists(results)
+    special = {ours: OURS, plain: PLAIN}
+    return {name: special.get(name, OTHER) for name in results.methods}
+
+
+def bars(axis: str, rows: Sequence[tuple[str, Summary]], colours: dict[str, str]) -> Figure:
+    """One axis before and after for each method, the net change printed behind the bar.
+
+    Args:
+        axis: The axis's key.
+        rows: Methods and their summaries, top to bottom.
+        colours: Colour of each method's after bar.
+
+    Returns:
+        A chart with two horizontal bars per method; the whisker on "after" is the change's 95% interval.
+    """
+    unit = rows[0][1].unit
+    by = scale(unit)
+    figure = Figure(figsize=(WIDTH, 1.1 + 0.62 * len(rows)), layout="constrained")
+    axes = figure.add_subplot()
+    for place, (name, summary) in enumerate(rows):
+        before, after = by * (summary.before or 0.0), by * (summary.after or 0.0)
+        axes.barh(place - BAR / 2, before, BAR, color=BEFORE, label="before" if place == 0 else None)
+        axes.barh(place + BAR / 2, after, BAR, color=colours[name], label="after" if place == 0 else None)
+        end = _whisker(axes, place + BAR / 2, summary, by)
+        axes.annotate(
+            _net(summary),
+            (max(before, after, end, 0.0), place + BAR / 2),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9.5,
+            fontweight="bold",
+            color=INK,
+        )
+    _finish_bars(axes, axis, rows)
+    return figure
+
+
+def _net(summary: Summary) -> str:
+    """The net change as it stands behind a bar; of an association gain in percent too."""
+    if summary.delta_percent is None:
+        return change(summary.delta, summary.unit)
+    return f"{change(summary.delta, summary.unit)} ({number(summary.delta_percent, 1, signed=True)}%)"
+
+
+def _whisker(axes: Axes, place: float, summary: Summary, by: float) -> float:
+    """Draw the change's interval about the after bar; its right end, in shown units."""
+    if summary.ci95 is None or summary.before is None:
+        return 0.0
+    low, high = (by * (summary.before + end) for end in summary.ci95)
+    axes.plot([low, high], [place, place], color=INK, linewidth=1.3, solid_capstyle="butt")
+    axes.plot([low, high], [place, place], color=INK, linestyle="", marker="|", markersize=5)
+    return high
+
+
+def _finish_bars(axes: Axes, axis: str, rows: Sequence[tuple[str, Summary]]) -> None:
+    unit = rows[0][1].unit
+    axes.set_yticks(range(len(rows)), [name for name, _ in rows])
+    axes.invert_yaxis()
+    tops = [by for _, s in rows for by in (s.before or 0.0, s.after or 0.0, (s.before or 0.0) + _upper(s))]
+    lows = [by for _, s in rows for by in (s.before or 0.0, s.after or 0.0, 0.0)]
+    span = (max(*tops, 0.0) - min(lows)) * scale(unit) or 1.0
+    room = 1.12 if rows[0][1].delta_percent is None else 1.24  # for the net change behind the longest bar
+    axes.set_xlim(min(lows) * scale(unit), min(lows) * scale(unit) + room * span)
+    noun = "right steps" if axis == "proficiency" else "score" if unit == "share" else "association gain"
+    axes.set_xlabel(f"{noun}, {UNIT_NAMES[unit]}", color=INK)
+    axes.set_title(
+        f"{AXIS_NAMES[axis]}: before (grey) and after fine-tuning",
+        loc="left",
+        fontsize=11,
+        fontweight="bold",
+        color=INK,
+    )
+    _plain_frame(axes)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+
+
+def _upper(summary: Summary) -> float:
+    return summary.ci95[1] if summary.ci95 else 0.0
+
+
+def _plain_frame(axes: Axes) -> None:
+    axes.set_facecolor("none")
+    axes.set_axisbelow(True)
+    axes.grid(color=GRID, alpha=0.28, linewidth=0.7)
+    axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
+    axes.tick_params(colors=INK, labelsize=9.5)
+
+
+def trade_off(results: StudyResults) -> Figure | None:
+    """What each method learned against what it lost: safety in one panel, knowledge in the other.
+
+    Args:
+        results: The study's results.
+
+    Returns:
+        The scatter, or None where no method has both a skill and something to lose.
+    """
+    panels = [axis for axis in ("safety", "knowledge") if _points(results, axis)]
+    if not panels:
+        return None
+    figure = Figure(figsize=(WIDTH, 0.6 + 3.5 * len(panels)), layout="constrained")
+    grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)
+    for axes, axis in zip(grid[:, 0], panels, strict=True):
+        _panel(axes, axis, results)
+        axes.tick_params(labelbottom=True)
+    return figure
+
+
+Point = tuple[str, "Summary", "Summary"]
+
+
+def _points(results: StudyResults, axis: str) -> list[Point]:
+    """Methods with a change of skill and a change of the axis."""
+    found = []
+    for name, method in results.methods.items():
+        skill, kept = method.summary.get("proficiency"), method.summary.get(axis)
+        if skill is not None and kept is not None and skill.delta is not None and kept.delta is not None:
+            found.append((name, skill, kept))
+    return found
+
+
+def _panel(axes: Axes, axis: str, results: StudyResults) -> None:
+    colours = _colours(results)
+    points = _points(results, axis)
+    unit = points[0][2].unit
+    axes.axhline(0, color=INK, linewidth=0.9)
+    for name, skill, kept in points:
+        x, y = 100 * (skill.delta or 0.0), scale(unit) * (kept.delta or 0.0)
+        arms = axes.errorbar(
+            x,
+            y,
+            xerr=_arms(skill, 100),
+            yerr=_arms(kept, scale(unit)),
+            fmt="o",
+            markersize=5 if colours[name] == OTHER else 8,
+            color=colours[name],
+            elinewidth=1.1,
+        )
+        for line in arms.lines[2]:
+            line.set_alpha(0.4)  # so that names stay readable across them
+    axes.margins(x=0.14, y=0.12)
+    _plain_frame(axes)
+    axes.set_xlabel("skill gained: change in proficiency, points", color=INK)
+    shown = "points" if unit == "share" else UNIT_NAMES[unit]
+    axes.set_ylabel(f"change in {AXIS_NAMES[axis].lower()}, {shown}", color=INK)
+    title = f"Skill gained and {AXIS_NAMES[axis].lower()} kept (up and right is better)"
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
+    _name_points(axes, [(n, 100 * (s.delta or 0.0), scale(unit) * (k.delta or 0.0)) for n, s, k in points])
+
+
+def _arms(summary: Summary, by: float) -> list[list[float]] | None:
+    if summary.ci95 is None or summary.delta is None:
+        return None
+    low, high = summary.ci95
+    return [[max(0.0, by * (summary.delta - low))], [max(0.0, by * (high - summary.delta))]]
+
+
+def _name_points(axes: Axes, points: list[tuple[str, float, float]]) -> None:
+    """Write each point's name beside it, stepping down where a name is already there."""
+    low, high = axes.get_ylim()
+    left, right = axes.get_xlim()
+    line, reach = (high - low) * 0.055, (right - left) * 0.16
+    taken: list[tuple[float, float]] = []
+    for name, x, y in sorted(points, key=lambda point: -point[2]):
+        place = y + line * 0.45
+        while any(abs(x - a) < reach and abs(place - b) < line for a, b in taken):
+            place -= line * 0.25
+        taken.append((x, place))
+        leader: dict[str, Any] = {
+            "arrowstyle": "-",
+            "color": GRID,
+            "linewidth": 0.7,
+            "shrinkA": 0,
+            "shrinkB": 3,
+        }
+        axes.annotate(
+            name,
+            (x, y),
+            xytext=(x + reach * 0.06, place),
+            va="center",
+            fontsize=9,
+            color=INK,
+            arrowprops=leader if abs(place - y) > line else None,
+        )
+
+
+def describe(axis: str, results: StudyResults) -> str:
+    """A chart in words, for those who cannot see it.
+
+    Args:
+        axis: A key of `figures`.
+        results: The study's results.
+
+    Returns:
+        One sentence.
+    """
+    if axis == "trade-off":
+        return "Change in proficiency against change in safety and in knowledge, one point per method."
+    parts = [
+        f"{name} {level(s.before, s.unit)} to {level(s.after, s.unit)} ({change(s.delta, s.unit)})"
+        for name, method in results.methods.items()
+        if (s := method.summary.get(axis)) is not None
+    ]
+    unit = next((m.summary[axis].unit for m in results.methods.values() if axis in m.summary), None)
+    return f"{axis_name(axis, unit)} before and after: {'; '.join(parts)}."
+
+
+def save(figure: Figure, folder: Path, name: str) -> None:
+    """Write a chart as NAME.png and NAME.svg on white.
+
+    Args:
+        figure: The chart.
+        folder: An existing folder.
+        name: The files' name without ending.
+    """
+    FigureCanvasAgg(figure)
+    figure.savefig(folder / f"{name}.png", dpi=160, facecolor="white", metadata={"Software": None})
+    (folder / f"{name}.svg").write_text(_svg(figure, "white"), encoding="utf-8")
+
+
+def inline(figure: Figure) -> str:
+    """A chart as an SVG element that takes the page's text colour and needs nothing from outside.
+
+    Args:
+        figure: The chart.
+
+    Returns:
+        Markup that can stand in an HTML page as it is.
+    """
+    text = _svg(figure, "none")
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)  # HTML knows svg without namespaces
+    return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', "", text, count=1)
+
+
+def _svg(figure: Figure, background: str) -> str:
+    held = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": "tether", "svg.fonttype": "none", "font.family": ["sans-serif"]}):
+        figure.savefig(held, format="svg", facecolor=background, metadata={"Date": None})
+    return held.getvalue()
