@@ -47,16 +47,21 @@ Require = Annotated[
 Source = Annotated[list[str], typer.Option(metavar="FILE", help="A file, or a set by name; may be repeated.")]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(version("tether"))
+        raise typer.Exit
+
+
 @app.callback()
 def tether(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Fine-tune a chat model on a domain and keep what it already knew and refused."""
-    if version:
-        from importlib.metadata import version as installed
-
-        print(installed("tether"))
-        raise typer.Exit
 
 
 @app.command()

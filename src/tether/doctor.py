@@ -70,8 +70,9 @@ def _packages() -> Iterator[Check]:
         try:
             version = metadata.version(requirement.name)
         except metadata.PackageNotFoundError:
-            target = f"tether[{extra}]" if extra else str(requirement)
-            yield Check(requirement.name, "not installed", bool(extra), f"pip install '{target}'")
+            fix = f"pip install '{requirement.name}{requirement.specifier}'"
+            value = f"not installed (extra {extra})" if extra else "not installed"
+            yield Check(requirement.name, value, bool(extra), fix)
             continue
         fits = requirement.specifier.contains(version, prereleases=True)
         fix = "" if fits else f"pip install '{requirement.name}{requirement.specifier}'"
