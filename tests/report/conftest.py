@@ -191,5 +191,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def hostile() -> str:
+    """What one model answered to the harmful requests it complied with."""
+    return HOSTILE
+
+
+@pytest.fixture(scope="session")
 def results(run: Path) -> StudyResults:
     return read_results(run / "results.json")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tether.results import MethodResult, StudyResults
 
 SHOWN = 10
+BRIEF = 110
 LONGEST = 1500  # characters of one text; the rest is counted, and stands whole in the records
 AXES_WITH_ANSWERS = ("proficiency", "safety", "knowledge")
 
@@ -41,6 +42,12 @@ class Example:
     group: str
     prompt: str
     answers: tuple[Answer, ...]
+
+    @property
+    def brief(self) -> str:
+        """The prompt's end on one line: of a dialogue, the turn that was answered."""
+        line = " ".join(self.prompt.split())
+        return line if len(line) <= BRIEF else f"… {line[-BRIEF:]}"
 
 
 def examples(run: Path, results: StudyResults) -> dict[str, list[Example]]:
@@ -140,7 +147,7 @@ def _example(key: Key, answered: _Answered) -> Example:
     first = next(iter(answered.afters.values()))[key]
     starts = [_answer(f"before ({base})", items[key], None) for base, items in answered.befores.items()]
     ends = [_answer(name, items[key], answered.start(name, key)) for name, items in answered.afters.items()]
-    return Example(first.source, first.group, shorten(first.input), (*starts, *ends))
+    return Example(first.source, first.group, shorten(first.input, keep_end=True), (*starts, *ends))
 
 
 def _answer(who: str, item: Item, start: Item | None) -> Answer:
@@ -148,14 +155,18 @@ def _answer(who: str, item: Item, start: Item | None) -> Answer:
     return Answer(who, shorten(item.output), item.score, item.reason, changed)
 
 
-def shorten(text: str) -> str:
+def shorten(text: str, *, keep_end: bool = False) -> str:
     """A text that fits the page, saying how much is left out.
 
     Args:
         text: Any text.
+        keep_end: Leave out the beginning, as of a long dialogue, in place of the end.
 
     Returns:
         At most `LONGEST` characters of it, and a count of the others.
     """
     left = len(text) - LONGEST
-    return text if left <= 0 else f"{text[:LONGEST]} … ({left:,} more characters in the records)"
+    if left <= 0:
+        return text
+    note = f"({left:,} more characters in the records)"
+    return f"{note} … {text[-LONGEST:]}" if keep_end else f"{text[:LONGEST]} … {note}"

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 OURS, PLAIN, OTHER, BEFORE = "#0072b2", "#d55e00", "#56a088", "#9aa3ad"
 INK = "#1f2933"  # becomes currentColor where a figure stands in the page
 GRID = "#8a94a0"
+NAMES = (*AXES, "trade-off")
 WIDTH = 7.6
 BAR = 0.38
 
@@ -54,7 +55,7 @@ def figures(results: StudyResults) -> dict[str, Figure]:
         if rows:
             drawn[axis] = bars(axis, rows, _colours(results))
     scatter = trade_off(results)
-    return {**drawn, "trade-off": scatter} if scatter is not None else drawn
+    return {**drawn, NAMES[-1]: scatter} if scatter is not None else drawn
 
 
 def _colours(results: StudyResults) -> dict[str, str]:
@@ -257,7 +258,7 @@ def describe(axis: str, results: StudyResults) -> str:
     Returns:
         One sentence.
     """
-    if axis == "trade-off":
+    if axis == NAMES[-1]:
         return "Change in proficiency against change in safety and in knowledge, one point per method."
     parts = [
         f"{name} {level(s.before, s.unit)} to {level(s.after, s.unit)} ({change(s.delta, s.unit)})"

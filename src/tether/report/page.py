@@ -38,6 +38,9 @@ def write_report(run_dir: Path) -> Path:
     drawn = charts.figures(results)
     folder = run_dir / "figures"
     folder.mkdir(exist_ok=True)
+    for name in set(charts.NAMES) - set(drawn):
+        for ending in ("png", "svg"):
+            (folder / f"{name}.{ending}").unlink(missing_ok=True)
     for name, figure in drawn.items():
         charts.save(figure, folder, name)
     write_text(run_dir / "report.md", _markdown(results, list(drawn)))
