@@ -19,7 +19,7 @@ from tether.chatdata.chats import Chat
 
 SYSTEM_PROMPT = (
     "You are the booking assistant of Staywell Hotels. Today is {weekday}, {today}. "
-    "Look things up with the tools, and book only after the guest has agreed to the price."
+    "Look things up with the tools; never guess."
 )
 DAYS_IN_WHICH_TALKS_HAPPEN = 70
 LONGEST_TALK = 16

@@ -200,7 +200,8 @@ def _question(rng: random.Random, desk: Desk, split: Split) -> Goal:
     """Questions about a hotel; half of those who ask then book there."""
     wish = _draw_wish(rng, desk, split)
     hotel = rng.choice(desk.inventory.hotels(wish["city"]))
-    wish = {key: wish[key] for key in ("check_in", "nights", "guests", "name")} | {"hotel": hotel.name}
+    wish = {key: wish[key] for key in ("check_in", "nights", "name")}
+    wish |= {"hotel": hotel.name, "guests": rng.choices((1, 2, 3, 4), (3, 5, 2, 1))[0]}
     topics = tuple(rng.sample(TOPICS, rng.choice((1, 2, 2, 3))))
     intent = "book" if rng.random() < 0.5 else "info"
     return Goal(

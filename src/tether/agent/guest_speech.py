@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tether.agent.acts import Act, Slots
     from tether.agent.world import Split
 
-_WE = re.compile(r"\b(we|us|our|kids|parents)\b", re.IGNORECASE)
+SAID_BY_SEVERAL = re.compile(r"\b(we|us|our|kids|parents)\b", re.IGNORECASE)
 ROOMS = {"single": "single room", "double": "double room", "suite": "suite", "family": "family room"}
 
 
@@ -123,7 +123,9 @@ class GuestSpeech:
 
     def _raw(self, key: str, **words: str) -> str:
         fitting = [
-            wording for wording in wordings(key, self.split) if not (self.alone and _WE.search(wording))
+            wording
+            for wording in wordings(key, self.split)
+            if not (self.alone and SAID_BY_SEVERAL.search(wording))
         ]
         return self.rng.choice(fitting).format(**words)
 

@@ -55,14 +55,14 @@ CREATE TABLE bookings (
     kind TEXT NOT NULL REFERENCES kinds,
     people INTEGER NOT NULL CHECK (people > 0),
     rooms INTEGER NOT NULL CHECK (rooms > 0),
-    check_in TEXT NOT NULL CHECK (check_in = date(check_in)),
-    check_out TEXT NOT NULL CHECK (check_out = date(check_out)),
+    check_in TEXT NOT NULL CHECK (check_in IS date(check_in)),
+    check_out TEXT NOT NULL CHECK (check_out IS date(check_out)),
     total INTEGER NOT NULL CHECK (total > 0),
     CHECK (julianday(check_out) - julianday(check_in) BETWEEN 1 AND {LONGEST_STAY})
 ) STRICT;
 CREATE TABLE stays (
     room_id INTEGER NOT NULL REFERENCES rooms,
-    night TEXT NOT NULL,
+    night TEXT NOT NULL CHECK (night IS date(night)),
     booking_id INTEGER NOT NULL REFERENCES bookings,
     PRIMARY KEY (room_id, night)
 ) STRICT, WITHOUT ROWID;

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 SEARCH = ("city", "check_in", "nights", "guests", "rooms", "room", "max_price", "min_stars")
 QUOTE = ("hotel", "check_in", "nights", "guests", "rooms", "room")
 CHANGE = ("reference", "check_in", "nights", "guests", "room")
-OFFERED = 2
 
 
 class Policy:
@@ -112,7 +111,7 @@ class Policy:
             city = self._known.pop("city")
             return [Act("no_city", {"city": city, "cities": result["cities"]})]
         if result["hotels"]:
-            return [Act("offer", {"city": self._known["city"], "hotels": result["hotels"][:OFFERED]})]
+            return [Act("offer", {"city": self._known["city"], "hotels": result["hotels"]})]
         if "nearest" not in result:
             return [Act("nothing", {"city": self._known["city"]})]
         nearest, over_budget = result["nearest"], result["reason"] == "over budget"

@@ -22,7 +22,7 @@ Result = dict[str, Any]
 Kind = Literal["single", "double", "suite", "family"]
 Topic = Literal["pets", "breakfast", "parking", "wifi", "pool", "gym", "arrival", "airport", "centre"]
 
-MOST_HOTELS = 3
+MOST_HOTELS = 2
 DAYS_TO_LOOK_AHEAD = 10
 DAYS_OF_FREE_CANCELLATION = 2
 
@@ -161,9 +161,9 @@ def _tool(
     return register
 
 
-@_tool(Search, "Find free hotels in a city, cheapest first. max_price is per room and night.")
+@_tool(Search, "Free hotels, cheapest first; max_price per night.")
 def search_hotels(desk: Desk, wish: Search) -> Result:
-    """Up to three hotels, or why there is none and the nearest that is free."""
+    """The two cheapest hotels, or why there is none and the nearest that is free."""
     if not desk.inventory.hotels(wish.city):
         return {"error": f"no hotels in {wish.city}", "cities": desk.inventory.cities()}
     found = _matching(desk.inventory, wish)
@@ -172,7 +172,7 @@ def search_hotels(desk: Desk, wish: Search) -> Result:
     return {"hotels": [], **_nearest(desk.inventory, wish)}
 
 
-@_tool(RoomDetails, "List a hotel's free rooms with the price per night.")
+@_tool(RoomDetails, "Free rooms with price per night.")
 def room_details(desk: Desk, wish: RoomDetails) -> Result:
     """Every kind of room that is free, with how many people it sleeps."""
     hotel = desk.inventory.hotel(wish.hotel)
@@ -181,7 +181,7 @@ def room_details(desk: Desk, wish: RoomDetails) -> Result:
     return {"hotel": hotel.name, "rooms": rooms}
 
 
-@_tool(Quote, "Total price of a stay.")
+@_tool(Quote, "Total price.")
 def quote(desk: Desk, wish: Quote) -> Result:
     """The price of the whole stay, or that it is sold out and in which city the hotel is."""
     hotel = desk.inventory.hotel(wish.hotel)
@@ -193,7 +193,7 @@ def quote(desk: Desk, wish: Quote) -> Result:
     return {"hotel": hotel.name, "room": best.kind, "check_out": check_out, "total": best.total}
 
 
-@_tool(Book, "Book after the guest agreed to the price.")
+@_tool(Book, "Book, once the guest agreed to the price.")
 def book_room(desk: Desk, wish: Book) -> Result:
     """The reference of the new booking and its price."""
     booking = desk.inventory.book(desk.inventory.hotel(wish.hotel), wish.stay, wish.name)
@@ -218,7 +218,7 @@ def change_booking(desk: Desk, wish: Change) -> Result:
     return _standing(desk.inventory.change(booking.reference, stay))
 
 
-@_tool(Cancel, "Cancel a booking after the guest confirmed.")
+@_tool(Cancel, "Cancel, once the guest confirmed.")
 def cancel_booking(desk: Desk, wish: Cancel) -> Result:
     """What is paid back: all of it until two days before arrival, then all but one night."""
     booking = desk.inventory.booking(wish.reference)
@@ -228,7 +228,7 @@ def cancel_booking(desk: Desk, wish: Cancel) -> Result:
     return {"cancelled": booking.reference, "hotel": booking.hotel.name, "refund": booking.total - fee}
 
 
-@_tool(Info, "Facilities of a hotel and its distance to the airport or the centre.")
+@_tool(Info, "Facilities and distances.")
 def hotel_info(desk: Desk, wish: Info) -> Result:
     """What the hotel says on one topic."""
     hotel = desk.inventory.hotel(wish.hotel)
