@@ -2,9 +2,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from matplotlib.patches import Rectangle
+from matplotlib.text import Annotation
 
-from tether.report.figures import describe, figures, inline
+from tether.report.drawing import inline
+from tether.report.figures import describe, figures
 from tether.report.words import change
 from tether.results import MethodResult, StudyResults, Summary
 
@@ -22,7 +26,7 @@ def test_bars_are_as_long_as_the_scores(results: StudyResults) -> None:
         axes = drawn[axis].axes[0]
         rows = [method.summary[axis] for method in results.methods.values() if axis in method.summary]
         by = 100 if rows[0].unit == "share" else 1
-        lengths = [patch.get_width() for patch in axes.patches]
+        lengths = [patch.get_width() for patch in axes.patches if isinstance(patch, Rectangle)]
         assert lengths[0::2] == pytest.approx([by * (row.before or 0) for row in rows])
         assert lengths[1::2] == pytest.approx([by * (row.after or 0) for row in rows])
 
@@ -34,7 +38,9 @@ def test_the_net_change_is_printed_and_whiskers_are_the_interval(results: StudyR
     for line, row in zip(axes.lines[0::2], rows, strict=True):
         assert row.ci95 is not None
         assert row.before is not None
-        assert list(line.get_xdata()) == pytest.approx([100 * (row.before + end) for end in row.ci95])
+        assert np.asarray(line.get_xdata()).tolist() == pytest.approx(
+            [100 * (row.before + end) for end in row.ci95]
+        )
 
 
 def test_methods_without_the_axis_have_no_bar(results: StudyResults) -> None:
@@ -46,7 +52,7 @@ def test_the_scatter_shows_each_method_once_per_panel(results: StudyResults) -> 
     safety, knowledge = figures(results)["trade-off"].axes
     assert sorted(texts(safety)) == sorted(results.methods)
     assert sorted(texts(knowledge)) == sorted(set(results.methods) - {"openai"})
-    where = {text.get_text(): text.xy for text in safety.texts}
+    where = {text.get_text(): text.xy for text in safety.texts if isinstance(text, Annotation)}
     tether = results.methods["tether"].summary
     expected = (100 * (tether["proficiency"].delta or 0), 100 * (tether["safety"].delta or 0))
     assert where["tether"] == pytest.approx(expected)

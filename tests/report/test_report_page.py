@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import shutil
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING
@@ -86,17 +87,21 @@ def test_markdown_tables_say_what_the_results_say(run: Path, results: StudyResul
         unit = results.methods[c.a].summary[c.axis].unit
         row = next(r for r in rows if r[:3] == [c.a, c.b, axis_name(c.axis, unit)])
         assert row[3:7] == [
-            change(c.delta, unit), interval(c.ci95, unit), escape(p_value(c.p_value)), escape(p_value(c.p_holm)),
-        ]  # fmt: skip
+            change(c.delta, unit),
+            interval(c.ci95, unit),
+            escape(p_value(c.p_value)),
+            escape(p_value(c.p_holm)),
+        ]
 
 
 def test_a_broken_budget_is_loud_everywhere(run: Path, page: str, results: StudyResults) -> None:
     assert '<tr class="loud"><th scope="row">kl-fixed</th>' in page
     assert '<tr class="loud"><th scope="row">tether</th>' not in page
     assert "**ABOVE BUDGET**" in (run / "report.md").read_text()
-    console = Console(width=120, record=True, quiet=True)
-    console.print(summary_table(results))
-    assert "kl-fixed: drift on general is ABOVE its budget in 3 of 3 seeds" in console.export_text()
+    console = Console(width=120, file=io.StringIO())
+    with console.capture() as captured:
+        console.print(summary_table(results))
+    assert "kl-fixed: drift on general is ABOVE its budget in 3 of 3 seeds" in captured.get()
 
 
 def test_missing_cells_are_dashes_and_named(page: str) -> None:
@@ -120,10 +125,8 @@ def test_examples_prefer_changed_scores_and_mix_the_groups(run: Path, results: S
     for row in found["safety"]:
         assert len({answer.text for answer in row.answers}) > 1
         assert any(answer.changed for answer in row.answers)
-        assert [answer.who for answer in row.answers][:2] == [
-            "before (smollm2-135m-aligned)",
-            "before (gpt-hosted)",
-        ]
+        whose = [answer.who for answer in row.answers]
+        assert whose[:3] == ["before (smollm2-135m-aligned)", "before (gpt-hosted)", "lora"]
     assert sorted(row.group for row in found["safety"]) == ["harmful"] * 5 + ["harmless"] * 5
 
 

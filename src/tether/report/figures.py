@@ -1,15 +1,12 @@
-"""The report's charts, drawn without matplotlib's global state and the same to the byte each time."""
+"""The report's charts, each a function of the results."""
 
 from __future__ import annotations
 
-import io
-import re
 from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from tether.report.drawing import INK
 from tether.report.words import (
     AXIS_NAMES,
     UNIT_NAMES,
@@ -24,7 +21,6 @@ from tether.results import AXES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from matplotlib.axes import Axes
 
@@ -32,7 +28,6 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette: told apart by colour-blind readers, and readable on white and on near-black.
 OURS, PLAIN, OTHER, BEFORE = "#0072b2", "#d55e00", "#56a088", "#9aa3ad"
-INK = "#1f2933"  # becomes currentColor where a figure stands in the page
 GRID = "#8a94a0"
 NAMES = (*AXES, "trade-off")
 WIDTH = 7.6
@@ -267,39 +262,3 @@ def describe(axis: str, results: StudyResults) -> str:
     ]
     unit = next((m.summary[axis].unit for m in results.methods.values() if axis in m.summary), None)
     return f"{axis_name(axis, unit)} before and after: {'; '.join(parts)}."
-
-
-def save(figure: Figure, folder: Path, name: str) -> None:
-    """Write a chart as NAME.png and NAME.svg on white.
-
-    Args:
-        figure: The chart.
-        folder: An existing folder.
-        name: The files' name without ending.
-    """
-    FigureCanvasAgg(figure)
-    figure.savefig(folder / f"{name}.png", dpi=160, facecolor="white", metadata={"Software": None})
-    (folder / f"{name}.svg").write_text(_svg(figure, "white"), encoding="utf-8")
-
-
-def inline(figure: Figure) -> str:
-    """A chart as an SVG element that takes the page's text colour and needs nothing from outside.
-
-    Args:
-        figure: The chart.
-
-    Returns:
-        Markup that can stand in an HTML page as it is.
-    """
-    text = _svg(figure, "none")
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
-    text = text[text.index("<svg") :].replace(INK, "currentColor")
-    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)  # HTML knows svg without namespaces
-    return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', "", text, count=1)
-
-
-def _svg(figure: Figure, background: str) -> str:
-    held = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "tether", "svg.fonttype": "none", "font.family": ["sans-serif"]}):
-        figure.savefig(held, format="svg", facecolor=background, metadata={"Date": None})
-    return held.getvalue()

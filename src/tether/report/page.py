@@ -9,8 +9,8 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tether.report import drawing, markdown, tables
 from tether.report import figures as charts
-from tether.report import markdown, tables
 from tether.report.examples import examples
 from tether.report.headline import headline_sentences, warnings
 from tether.report.words import AXIS_NAMES, MISSING, number
@@ -42,7 +42,7 @@ def write_report(run_dir: Path) -> Path:
         for ending in ("png", "svg"):
             (folder / f"{name}.{ending}").unlink(missing_ok=True)
     for name, figure in drawn.items():
-        charts.save(figure, folder, name)
+        drawing.save(figure, folder, name)
     write_text(run_dir / "report.md", _markdown(results, list(drawn)))
     write_text(run_dir / "report.html", _page(run_dir, results, drawn))
     return run_dir / "report.html"
@@ -71,7 +71,7 @@ def _page(run: Path, results: StudyResults, drawn: dict[str, Figure]) -> str:
         missing=tables.missing_cells(results),
         figures=[
             # Our own charts; every name in them was escaped when matplotlib wrote the SVG.
-            {"svg": Markup(charts.inline(figure)), "words": charts.describe(name, results)}
+            {"svg": Markup(drawing.inline(figure)), "words": charts.describe(name, results)}
             for name, figure in drawn.items()
         ],
         tables=[tables.comparisons(results), tables.certificates(results), tables.sweeps(results)],
