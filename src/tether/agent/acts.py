@@ -16,8 +16,8 @@ Slots = dict[str, Any]
 class Act:
     """One thing that is said.
 
-    Guests: greet, remark, want (the first wish, with ``intent``), inform, rethink (a change of mind), ask,
-    ask_rooms, choose, accept, decline, yes, no, bye.
+    Guests: greet, remark, want (the first wish, with ``intent``), inform, rethink (a change of mind),
+    amend (what to change in a booking), ask, ask_rooms, choose, accept, decline, yes, no, bye.
     Agents: greet, nice, ask, offer, nearest, no_city, no_hotel, nothing, sold_out, rooms, info, prompt,
     confirm, booked, not_found, changed, cannot_change, confirm_cancel, cancelled, kept, bye, part (a goodbye
     to a guest who found nothing).

@@ -57,7 +57,8 @@ class Guest:
     def _on_ask(self, slots: Slots) -> list[Act]:
         asked = slots["slots"]
         if asked == ("change",):
-            asked = tuple(key for key in ("check_in", "nights", "guests") if key in self._wish)
+            change = {key: self._wish[key] for key in ("check_in", "nights", "guests") if key in self._wish}
+            return [Act("amend", change)]
         return [Act("inform", {key: self._wish[key] for key in asked})]
 
     def _on_offer(self, slots: Slots) -> list[Act]:

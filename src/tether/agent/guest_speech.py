@@ -42,6 +42,8 @@ class GuestSpeech:
             return self._inform(slots)
         if act.kind == "rethink":
             return self._about("rethink", slots)
+        if act.kind == "amend":
+            return self._about("change", slots)
         if act.kind == "ask":
             hotel = (
                 slots["hotel"]

@@ -62,7 +62,7 @@ class Policy:
         self._known.update(slots)
         return {"book": self._book, "change": self._change, "cancel": self._cancel}[self._intent]()
 
-    _on_rethink = _on_choose = _on_inform
+    _on_rethink = _on_amend = _on_choose = _on_inform
 
     def _on_accept(self, slots: Slots) -> list[Act]:
         for key in self._given_up:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tether.agent.inventory import LONGEST_STAY, Booking, Hotel, Inventory, Offer, Stay, Unavailable
+from tether.agent.inventory import Booking, Hotel, Inventory, Offer, Stay, Unavailable
+from tether.agent.schema import LONGEST_STAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

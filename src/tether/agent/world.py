@@ -11,7 +11,8 @@ from datetime import date, timedelta
 from functools import lru_cache
 from typing import Literal
 
-from tether.agent.inventory import SLEEPS, Hotel, Inventory, Stay
+from tether.agent.inventory import Hotel, Inventory, Stay
+from tether.agent.schema import SLEEPS
 
 Split = Literal["train", "dev", "test"]
 
