@@ -57,7 +57,9 @@ class Guest:
     def _on_ask(self, slots: Slots) -> list[Act]:
         asked = slots["slots"]
         if asked == ("change",):
-            change = {key: self._wish[key] for key in ("check_in", "nights", "guests") if key in self._wish}
+            change: Slots = {
+                key: self._wish[key] for key in ("check_in", "nights", "guests") if key in self._wish
+            }
             return [Act("amend", change)]
         return [Act("inform", {key: self._wish[key] for key in asked})]
 
