@@ -7,9 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tether.config import (
-    DEFAULT_STEPS,
     Study,
-    Training,
     load_study,
     parse_budget,
     parse_settings,
@@ -59,7 +57,7 @@ def test_the_documented_study_is_read(tmp_path: Path) -> None:
         {"rank": 16},
         "smollm2-135m-aligned",
     )
-    assert (full.learning_rates, full.training.max_steps) == ((), DEFAULT_STEPS)
+    assert (full.learning_rates, full.training.max_steps) == ((), 300)
     assert tether.options == {"budget": {"general": 0.02, "safety": 0.005}}
     assert (tether.base, tether.training.max_steps) == ("other", 7)
     assert (study.plan("gentle").method, study.plan("gentle").learning_rates) == ("lora", (1e-5,))
@@ -84,6 +82,7 @@ def test_a_named_data_set_is_tested_on_its_own_test_part(tmp_path: Path) -> None
         ("limits: {dolly: 300}", "training: {max_step: 3}", 13, "did you mean 'max_steps'"),
         ("limits: {dolly: 300}", "base: again", 13, "twice, first in line 1"),
         ("max_steps: 7", "max_steps: seven", 6, "max_steps"),
+        ("max_steps: 7", "max_steps: 7, epochs: 2", 6, "keep one of them"),
         ("safety: 0.005", "safety: none", 6, "nats per token"),
         ("learning_rate: 1e-5", "learning_rate: fast", 7, "learning_rate"),
         ("seeds: [0, 1, 2]", "seeds: []", 8, "seeds"),
@@ -105,11 +104,17 @@ def test_a_study_that_is_no_mapping_or_missing_is_refused(tmp_path: Path) -> Non
         load_study(tmp_path / "none.yaml")
 
 
-def test_epochs_alone_end_training() -> None:
-    assert Training(epochs=2).max_steps is None
-    assert Training().max_steps == DEFAULT_STEPS
-    study = Study.model_validate({"base": "b", "data": "d", "methods": {"lora": {"epochs": 1}}})
-    assert study.plan("lora").training.max_steps is None
+def test_what_is_said_last_ends_training() -> None:
+    methods = {"lora": {"epochs": 1}, "full": {"max_steps": 9}, "tether": {}}
+    steps = Study.model_validate(
+        {"base": "b", "data": "d", "methods": methods, "training": {"max_steps": 50}}
+    )
+    assert [steps.plan(name).training.epochs for name in methods] == [1, None, None]
+    assert [steps.plan(name).training.max_steps for name in ("full", "tether")] == [9, 50]
+    epochs = Study.model_validate({**study, "training": {"epochs": 2}})
+    assert [epochs.plan(name).training.epochs for name in methods] == [1, None, 2]
+    with pytest.raises(UserError, match="keep one of them"):
+        split_settings({"max_steps": 3, "epochs": 1})
 
 
 def test_settings_are_sorted_into_training_seed_and_options() -> None:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-DEFAULT_STEPS = 300
 # How many dialogues the built-in hotel gives for each use where a study names no number.
 HOTEL_DIALOGUES: Mapping[str, int] = {"train": 400, "dev": 60, "test": 60}
 
@@ -57,33 +56,42 @@ class Training(_Strict):
     """How long and with what steps to train, the same for every method of a study unless one says otherwise.
 
     Attributes:
-        max_steps: Optimizer steps; with ``epochs`` too, whichever ends first; with ``epochs`` alone, None.
-        epochs: Times through the data.
+        max_steps: Optimizer steps.
+        epochs: Times through the data, instead of ``max_steps``.
         batch_tokens: Tokens of a step, about.
         learning_rate: None is each method's own.
         warmup: Share of the steps over which the learning rate rises.
+        schedule: How the rate goes down again, one of transformers' scheduler names.
         weight_decay: AdamW's.
+        max_grad_norm: Gradients above this norm are scaled down to it.
+        gradient_checkpointing: Compute activations twice to keep fewer of them.
+        save_steps: Steps between checkpoints, from which a killed run goes on.
         max_length: Tokens of a dialogue, at most.
         parametrisation: What is trained: an adapter or all weights; None is each method's own.
         dialogues: Train on a seeded sample of so many; None is all, and the built-in hotel's own number.
     """
 
-    max_steps: Annotated[int, Field(gt=0)] | None = None
+    max_steps: Annotated[int, Field(gt=0)] = 300
     epochs: Positive | None = None
     batch_tokens: Annotated[int, Field(gt=0)] = 1024
     learning_rate: Positive | None = None
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    schedule: Literal["constant_with_warmup", "linear", "cosine"] = "cosine"
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_grad_norm: Positive = 1.0
+    gradient_checkpointing: bool = False
+    save_steps: Annotated[int, Field(gt=0)] = 100
     max_length: Annotated[int, Field(gt=0)] = 2048
     parametrisation: Literal["lora", "full"] | None = None
     dialogues: Annotated[int, Field(gt=0)] | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _some_end(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("max_steps") is None and data.get("epochs") is None:
-            return {**data, "max_steps": DEFAULT_STEPS}
-        return data
+    @model_validator(mode="after")
+    def _one_end(self) -> Training:
+        if self.epochs is not None and "max_steps" in self.model_fields_set:
+            raise PydanticCustomError(
+                "two_ends", "max_steps and epochs both say when to end; keep one of them"
+            )
+        return self
 
 
 def _listed(value: Any) -> Any:
@@ -154,7 +162,19 @@ def _entries(value: Any) -> Any:
 
 
 class Study(_Strict):
-    """One study: methods fine-tune a base on data, and axes are measured before and after."""
+    """One study: methods fine-tune a base on data, and axes are measured before and after.
+
+    Attributes:
+        base: What is fine-tuned.
+        data: What on.
+        methods: By what methods, by the names that the report shall use.
+        seeds: Of each method.
+        axes: What is measured.
+        training: How long and with what steps.
+        limits: Items measured of a source, at most.
+        sweep_steps: Steps of each learning rate that is tried.
+        leaks: What to do with a measured prompt that training or anchors hold too: refuse the study, or drop it.
+    """
 
     base: str
     data: str
@@ -164,6 +184,7 @@ class Study(_Strict):
     training: Training = Training()
     limits: dict[str, Annotated[int, Field(gt=0)]] = {}
     sweep_steps: Annotated[int, Field(gt=0)] = 100
+    leaks: Literal["refuse", "drop"] = "refuse"
 
     @model_validator(mode="before")
     @classmethod
@@ -303,9 +324,9 @@ def _split(training: Training, settings: dict[str, Any], where: str) -> tuple[Tr
     """Take Training's keys out of ``settings`` and lay them over ``training``."""
     changes = {key: settings.pop(key) for key in list(settings) if key in Training.model_fields}
     said = training.model_dump(exclude_unset=True)
-    # Someone who asks for epochs here wants those, not the steps that stood before.
-    if "epochs" in changes and "max_steps" not in changes:
-        said.pop("max_steps", None)
+    # Whoever says here when to end means it instead of what stood before.
+    if changes.keys() & {"max_steps", "epochs"}:
+        said = {key: value for key, value in said.items() if key not in ("max_steps", "epochs")}
     try:
         return Training.model_validate({**said, **changes}), settings
     except ValidationError as error:
@@ -327,4 +348,4 @@ def _fault(error: ValidationError) -> tuple[tuple[str | int, ...], str]:
     if fault["type"] == "missing":
         return path[:-1], f"the key '{name}' is missing"
     message = fault["msg"][0].lower() + fault["msg"][1:]
-    return path, f"{name}: {message}, not {fault['input']!r}"
+    return path, message if fault["type"] == "two_ends" else f"{name}: {message}, not {fault['input']!r}"
