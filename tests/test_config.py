@@ -106,9 +106,8 @@ def test_a_study_that_is_no_mapping_or_missing_is_refused(tmp_path: Path) -> Non
 
 def test_what_is_said_last_ends_training() -> None:
     methods = {"lora": {"epochs": 1}, "full": {"max_steps": 9}, "tether": {}}
-    steps = Study.model_validate(
-        {"base": "b", "data": "d", "methods": methods, "training": {"max_steps": 50}}
-    )
+    study = {"base": "b", "data": "d", "methods": methods}
+    steps = Study.model_validate({**study, "training": {"max_steps": 50}})
     assert [steps.plan(name).training.epochs for name in methods] == [1, None, None]
     assert [steps.plan(name).training.max_steps for name in ("full", "tether")] == [9, 50]
     epochs = Study.model_validate({**study, "training": {"epochs": 2}})

@@ -173,7 +173,7 @@ class Study(_Strict):
         training: How long and with what steps.
         limits: Items measured of a source, at most.
         sweep_steps: Steps of each learning rate that is tried.
-        leaks: What to do with a measured prompt that training or anchors hold too: refuse the study, or drop it.
+        leaks: For a measured prompt that training or anchors hold too: refuse the study, or drop the prompt.
     """
 
     base: str
