@@ -75,3 +75,19 @@ def test_inlined_charts_take_the_pages_ink_and_name_no_address(results: StudyRes
     assert "currentColor" in svg
     assert "http" not in svg
     assert ">lora-mlp</text>" in svg
+
+
+def test_names_of_many_methods_do_not_overlap() -> None:
+    def changed(delta: float) -> Summary:
+        return Summary(before=0.5, after=0.5 + delta, delta=delta, ci95=(delta - 0.1, delta + 0.1), n=9)
+
+    methods = {
+        f"m{n}": MethodResult(base="b", summary={"proficiency": changed(0.3), "safety": changed(-0.001 * n)})
+        for n in range(22)
+    }
+    figure = figures(StudyResults(methods=methods))["trade-off"]
+    inline(figure)  # lays it out
+    axes = figure.axes[0]
+    names = [text for text in axes.texts if isinstance(text, Annotation)]
+    heights = sorted(axes.transData.transform((0, text.xyann[1]))[1] for text in names)
+    assert min(b - a for a, b in zip(heights, heights[1:], strict=False)) >= 9 * figure.dpi / 72

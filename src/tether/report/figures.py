@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
@@ -32,6 +32,8 @@ GRID = "#8a94a0"
 NAMES = (*AXES, "trade-off")
 WIDTH = 7.6
 BAR = 0.38
+LABEL = 0.19  # height of a name in a column, inches
+FEW = 8  # with more methods than that, the whiskers of the others step back
 
 
 def figures(results: StudyResults) -> dict[str, Figure]:
@@ -157,10 +159,11 @@ def trade_off(results: StudyResults) -> Figure | None:
     panels = [axis for axis in ("safety", "knowledge") if _points(results, axis)]
     if not panels:
         return None
-    figure = Figure(figsize=(WIDTH, 0.6 + 3.5 * len(panels)), layout="constrained")
+    tall = max(3.5, 0.9 + LABEL * len(results.methods))
+    figure = Figure(figsize=(WIDTH, tall * len(panels)), layout="constrained")
     grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)
     for axes, axis in zip(grid[:, 0], panels, strict=True):
-        _panel(axes, axis, results)
+        _panel(axes, axis, results, tall)
         axes.tick_params(labelbottom=True)
     return figure
 
@@ -178,7 +181,7 @@ def _points(results: StudyResults, axis: str) -> list[Point]:
     return found
 
 
-def _panel(axes: Axes, axis: str, results: StudyResults) -> None:
+def _panel(axes: Axes, axis: str, results: StudyResults, tall: float) -> None:
     colours = _colours(results)
     points = _points(results, axis)
     unit = points[0][2].unit
@@ -196,7 +199,7 @@ def _panel(axes: Axes, axis: str, results: StudyResults) -> None:
             elinewidth=1.1,
         )
         for line in arms.lines[2]:
-            line.set_alpha(0.4)  # so that names stay readable across them
+            line.set_alpha(0.6 if colours[name] != OTHER else 0.4 if len(points) <= FEW else 0.15)
     axes.margins(x=0.14, y=0.12)
     _plain_frame(axes)
     axes.set_xlabel("skill gained: change in proficiency, points", color=INK)
@@ -204,7 +207,8 @@ def _panel(axes: Axes, axis: str, results: StudyResults) -> None:
     axes.set_ylabel(f"change in {AXIS_NAMES[axis].lower()}, {shown}", color=INK)
     title = f"Skill gained and {AXIS_NAMES[axis].lower()} kept (up and right is better)"
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
-    _name_points(axes, [(n, 100 * (s.delta or 0.0), scale(unit) * (k.delta or 0.0)) for n, s, k in points])
+    places = [(n, 100 * (s.delta or 0.0), scale(unit) * (k.delta or 0.0)) for n, s, k in points]
+    _name_points(axes, places, tall)
 
 
 def _arms(summary: Summary, by: float) -> list[list[float]] | None:
@@ -214,33 +218,36 @@ def _arms(summary: Summary, by: float) -> list[list[float]] | None:
     return [[max(0.0, by * (summary.delta - low))], [max(0.0, by * (high - summary.delta))]]
 
 
-def _name_points(axes: Axes, points: list[tuple[str, float, float]]) -> None:
-    """Write each point's name beside it, stepping down where a name is already there."""
+def _name_points(axes: Axes, points: list[tuple[str, float, float]], tall: float) -> None:
+    """Write the names in a column at the right, in the points' order of height, each led to its point."""
     low, high = axes.get_ylim()
-    left, right = axes.get_xlim()
-    line, reach = (high - low) * 0.055, (right - left) * 0.16
-    taken: list[tuple[float, float]] = []
-    for name, x, y in sorted(points, key=lambda point: -point[2]):
-        place = y + line * 0.45
-        while any(abs(x - a) < reach and abs(place - b) < line for a, b in taken):
-            place -= line * 0.25
-        taken.append((x, place))
-        leader: dict[str, Any] = {
-            "arrowstyle": "-",
-            "color": GRID,
-            "linewidth": 0.7,
-            "shrinkA": 0,
-            "shrinkB": 3,
-        }
+    axes.set_ylim(low, high)
+    gap = LABEL / (tall - 0.8) * (high - low)  # title and axis label take 0.8 inches
+    ordered = sorted(points, key=lambda point: (-point[2], -point[1]))
+    for (name, x, y), place in zip(ordered, _spread([y for _, _, y in ordered], gap, low, high), strict=True):
         axes.annotate(
             name,
             (x, y),
-            xytext=(x + reach * 0.06, place),
+            xytext=(1.03, place),
+            textcoords=("axes fraction", "data"),
             va="center",
             fontsize=9,
             color=INK,
-            arrowprops=leader if abs(place - y) > line else None,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": GRID, "alpha": 0.6, "linewidth": 0.7, "shrinkB": 4},
         )
+
+
+def _spread(heights: list[float], gap: float, low: float, high: float) -> list[float]:
+    """Places near falling heights, at least a gap apart, between low and high as far as they fit."""
+    places: list[float] = []
+    for height in heights:
+        places.append(min(height, places[-1] - gap) if places else min(height, high))
+    floor = low
+    for index in range(len(places) - 1, -1, -1):
+        places[index] = max(places[index], floor)
+        floor = places[index] + gap
+    return places
 
 
 def describe(axis: str, results: StudyResults) -> str:
