@@ -6,8 +6,9 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,6 @@ import tether
 from tether import cli
 from tether.errors import RequirementNotMet, UserError
 from tether.results import StudyResults
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 STUDY = "base: smollm2-135m\ndata: builtin:hotels\nmethods: {lora: , tether: {}}\n"
 
@@ -40,7 +38,8 @@ def study_file(tmp_path: Path) -> Path:
 def story(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Stands in for the study room, so that nothing trains."""
     room = SimpleNamespace()
-    monkeypatch.setattr(tether, "study", room, raising=False)
+    for name in ("study", "stages"):
+        monkeypatch.setattr(tether, name, room, raising=False)
     return room
 
 
@@ -222,3 +221,47 @@ def test_the_doctor_sees_the_machine(
     assert "does not answer" in found["hub"]["value"]
     assert found["smollm2-135m"]["fix"] == "tether fetch smollm2-135m"
     assert int(found["cores"]["value"]) <= (os.cpu_count() or 0)
+
+
+TUNE = ("tune", "--base", "b", "--data", "d")
+
+
+def test_tuning_passes_on_what_was_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], story: SimpleNamespace
+) -> None:
+    asked: list[Any] = []
+
+    def tune(*arguments: Any) -> SimpleNamespace:
+        asked.extend(arguments)
+        return SimpleNamespace(record={"out": "o"}, text="o: lora")
+
+    story.tune = tune
+    wanted = ["--budget", "safety=0.01", "--set", "rank=4", "--set", "learning_rate=1e-3"]
+    assert run(monkeypatch, *TUNE, "--out", "o", *wanted) == 0
+    assert asked[:5] == ["b", "d", "tether", Path("o"), {"safety": 0.01}]
+    assert asked[6:] == [{"rank": 4, "learning_rate": 1e-3}, []]
+    assert capsys.readouterr().out == "o: lora\n"
+
+
+def test_a_preview_needs_no_folder(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], story: SimpleNamespace
+) -> None:
+    story.preview = lambda base, data, count: SimpleNamespace(record={"examples": [count]}, text="")
+    assert run(monkeypatch, *TUNE, "--preview", "3", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"examples": [3]}
+
+
+def test_measuring_takes_several_sources_of_an_axis(
+    monkeypatch: pytest.MonkeyPatch, story: SimpleNamespace
+) -> None:
+    asked: list[Any] = []
+
+    def evaluate(*arguments: Any) -> SimpleNamespace:
+        asked.extend(arguments)
+        return SimpleNamespace(record={}, text="")
+
+    story.evaluate = evaluate
+    wanted = ["--safety", "xstest", "--safety", "own.csv", "--limit", "5", "--against", "before.json"]
+    assert run(monkeypatch, "evaluate", "--base", "b", "--out", "x.json", *wanted) == 0
+    assert asked[2] == {"proficiency": [], "safety": ["xstest", "own.csv"], "knowledge": []}
+    assert asked[3:6] == [5, Path("x.json"), Path("before.json")]
