@@ -1,0 +1,181 @@
+"""The words of hotel talk: every table by which a step is read from a text, in one place.
+
+All patterns meet lower-case text. They were tuned on the training dialogues of the Schema-Guided Dialogue set's hotel
+services and on the built-in hotel dialogues.
+"""
+
+from __future__ import annotations
+
+import re
+
+ASKED = {
+    "place": r"\bwhere\b(?! (is|are) (it|they|the hotel))|(which|what|name of the|specific|particular) "
+    r"(\w+ )?(city|cities|area|location|place|destination|town|region)|\b(city|area|location|destination)s?\b",
+    "hotel": r"(which|what|particular|specific|preferred|any|certain|name of the|of a|about the) (\w+ )?hotels?\b(?! room)"
+    r"|hotel('s)? (name|in mind|preference)|hotel (do|would|are|did) you|hotel (that )?you('d|'re|r|\b)",
+    "check_in": r"check(ing)?[- ]?in\b|arriv|\bstart|\bwhen\b(?!.*(check(ing)?[- ]?out|leav|depart))|begin|\bget there"
+    r"|(what|which) (\w+ )?(dates?|days?)\b(?!.*(check(ing)?[- ]?out|leav|depart))|from (what|which)",
+    "check_out": r"check(ing)?[- ]?(in )?(and |or |& |/ ?)?(check(ing)?[- ]?)?out\b|leav(e|ing)|depart|\bend (date|day)"
+    r"|until (what|which|when)|(in|arrival) and out",
+    "nights": r"how (many|long)( \w+){0,3} (nights?|days?)|how long|(number|length|duration) of (the |your )?"
+    r"(nights?|days?|stay)|how many (nights?|days?)|duration",
+    "people": r"(how many|number of|count of)( \w+){0,2} (people|persons?|guests?|adults?|travell?ers?|visitors|members|individuals|of you)"
+    r"|how (large|big|many).*\b(group|party|people)\b|how many (are|will|is) |(group|party) size|size of (the |your )?(group|party)",
+    "rooms": r"(how many|number of)( \w+){0,2} rooms?",
+    "stars": r"(how many|what|which|minimum)( \w+){0,2} (star|rating)",
+    "price": r"budget|price range|(how much|what price).*(pay|spend)",
+    "room": r"(which|what) (kind of |type of |sort of )?rooms?\b|room type",
+    "name": r"(which|what|whose) (is your )?name|(your|guest'?s?|full) name",
+    "choice": r"which (one|of (them|these|those))?\b.*(prefer|like|take|choose)|which do you prefer",
+    "reference": r"\breference\b",
+    "change": r"what (would you like|should i|do you want)( me)?( to)? change",
+}
+"""What an asking sentence asks about."""
+
+ASKING = (
+    r"\?|please\W*$|^(is|are|do|does|did|can|could|would|will|shall|should|may|any\w*) |\b(what|whats|what's|which|where|when|whose|how (many|long|large|big|much))\b|\b(can|could|would|will|may|do) (you|i)\b"
+    r"|\b(please|kindly) (\w+ )?(tell|give|provide|specify|mention|let|enter|share|choose|select|state)"
+    r"|\b(tell|give|let) me\b|\bi('ll| will)?( also)? need\b|\bany (specific|particular|desired|preferred)"
+)
+"""A sentence that asks, with or without a question mark."""
+
+SEEKING = (
+    r"\bplease\W*$|\b(what|whats|which|where|when|whose|how (many|long|large|big))\b|\b(tell|give|let|provide|specify|mention|share)\b"
+    r"|\bneed\b|\bany\b|\bdo you (already |also )?(have|know)\b|\bhave you\b|\b(desired|preferred|specific|particular|in mind)\b|\breference\b|\bname\b"
+)
+"""An asking sentence that wants more than a yes or no."""
+
+CONFIRMING = (
+    r"\bconfirm(ing)?\b|\b(is|was|are) (that|this|it|everything|these|the (details|info\w*)|all (that|this)|they) "
+    r"(all )?(correct|right|ok|okay|accurate|good|fine)|\bcorrect\b\W*$|\bright\b\W*$|\bdouble[- ]check|\bverify"
+    r"|make sure|is (that|this) what you"
+)
+MORE = (
+    r"\b(need|want|something) more\b|\b(any|some)[- ]?(thing|one)? ?(else|more|further|other)\b|\b(what|how) else\b|\belse (that )?(i|can|you)\b"
+    r"|(more|further|other|additional|any) (\w+ )?(help|assistance|queries|questions|needs|inform\w*)"
+    r"|help you (out )?(with )?(any|some)(thing|one)?|(some|any)thing (different|more|further)"
+    r"|(try|look\w*|search\w*)( for)? (another|different|other)|help (you )?further|assist (you )?further"
+    r"|other (dates|requirements|way)"
+)
+BOOKED = (
+    r"success|went (through|thru)|(is|are|was|were|has been|have been|been|'s|got) (now |already |all |just )*"
+    r"(booked|reserved|confirmed|complete[d]?|made|set|done|secured|finali[sz]ed|ready|placed|approved)\b"
+    r"|\b(i|we)('ve|'ll| have| was able to| just)?( just| now| already| also| successfully)* "
+    r"(booked|reserved|made|completed|confirmed|secured|got you|placed|make|scheduled|set (you )?up)\b"
+    r"|is (all )?yours|\ball set\b|^(it'?s )?(all )?done\b|expects you|you('re| are) (all )?(booked|set|confirmed)"
+    r"|(booking|reservation|room) (is )?(confirmed|made|done|complete[d]?|booked|reserved)"
+)
+FAILED = (
+    r"\bfail|\bunsuccess|\bunable|(could|can|did|was|were|is|are|does|do|would)(n'?t| ?not)\b|\bno (\w+ )?"
+    r"(rooms?|houses?|hotels?|vacanc\w*|booking|availab\w*)|\bnothing (is|because|in|was|quite)|\bunavailable"
+    r"|\bnone\b|\bsold out\b|\bunfortunately|\bnot (\w+ )?(available|possible|free|yet|completed|booked|made|go)"
+    r"|without success|has no room|are not in"
+)
+OFFERING = (
+    r"\b(book|booking|booked|reserve|reserving|reservations?|proceed|go ahead|want (a|the|this) room|schedule)\b"
+    r"|look up the price"
+)
+CANCELLING = r"\b(shall|should|want|like|may|can) .*\bcancel\b"
+OTHER_FLAGS = {
+    "cancelled": r"\b(is|been|was|have|'ve) cancell?ed\b",
+    "changed": r"\bis now (a|an|one|two|three|four|\d)\b|\b(been|was) (changed|updated|moved)\b",
+    "kept": r"\bstays? as it is\b|\b(keep|kept|left|leave) (it |everything )?as it (is|was)\b",
+}
+CLOSING = (
+    r"\b(good ?bye|bye|farewell)\b|\b(have|having) (a|an|your|fun|the|yourself|wonderful|great|good|nice)\b|\benjoy"
+    r"|\bsee you|\btake care|\bthank|\bwelcome\b|\bpleasure\b|\bglad\b|\bno problem|\bnot a problem|\bhappy to"
+    r"|\b(good|great|nice|wonderful|lovely|pleasant|safe|fantastic|awesome|fabulous|amazing|super|blessed) "
+    r"(\w+ )?(day|night|evening|time|trip|stay|one|journey|afternoon|morning|weekend|travels)"
+    r"|\bhope\b|\banytime\b|\bany ?time\b|\bno worries|\bcheers|\bmention it|\bsounds good|\bthat'?s (all|fine|great)"
+)
+GREETING = r"\b(hello|hi|hey|good (morning|afternoon|evening))\b|\bhow (can|may) (i|we) help|what can i do"
+
+FEATURES = {
+    "wifi": r"\bwi-?fi\b|\binternet\b|\bwireless\b",
+    "laundry": r"\blaundry\b|\bwashing\b",
+    "pets": r"\bpets?\b|\bdogs?\b|\bcats?\b|\banimals?\b|\bfurry\b",
+    "smoking": r"\bsmok\w+",
+    "breakfast": r"\bbreakfasts?\b",
+    "parking": r"\bparking\b|\bcar park\b",
+    "pool": r"\b(swimming )?pool\b|\bswim\w*\b",
+    "gym": r"\bgym\b|\bfitness\b",
+}
+NEGATION = (
+    r"\bno\b|\bnot\b|n'?t\b|\bnope\b|\bwithout\b|\bunfortunately\b|\bcannot\b|\bnever\b|\bprohibit\w*|\black\w*"
+    r"|\bnon-?(?=smok)|\bforbid\w*|\bnor\b|\bdisallow\w*|\bban\w*|\bfree of\b|\bsmoke[- ]free\b|\bunavailable\b|\bsorry\b"
+)
+ANSWER = r"^\W*(sure|well|ok|okay|oh|so|great|and)?\W*(yes|yeah|yep|yup|no|nope|nah|indeed|they do|it does|they don'?t)\b"
+
+UNITS = {
+    "people": r"(?:[a-z]+ )?(?:people|persons?|guests?|adults?|travell?ers?|visitors?|individuals?|members?|of you|occupants?)",
+    "rooms": r"(?:[a-z]+ )?rooms?",
+    "nights": r"nights?|days?",
+    "stars": r"stars?|star-rated|rated|rating",
+    "count": r"(?:[a-z-]+ ){0,2}?(?:hotels?|houses?|results?|options?|places?|homes?|properties|matches|listings|choices|ones)",
+}
+"""The noun behind a number says what it counts; one adjective may stand between."""
+
+LEADS = {
+    "people": r"(number of )?(people|persons?|guests?|adults?)|group of|party of",
+    "rooms": r"(number of )?rooms?( requirement)?",
+    "nights": r"(number of )?(nights|days)|duration|length of stay",
+    "stars": r"rating|rated|ratings|rates|stars?|star rating|score",
+    "price": r"costs?|price|total|totals?|charges?|amount|rate|fee",
+    "count": r"found|located|are",
+}
+"""The word that leads up to a number, with small words between."""
+
+NUMBERS = {
+    word: number
+    for number, word in enumerate(
+        (
+            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+            "sixteen seventeen eighteen nineteen twenty"
+        ).split()
+    )
+} | {"single": 1, "couple": 2}
+
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+ALIASES = {
+    "new york": r"nyc|ny|new york city|the big apple|new york ny",
+    "san francisco": r"sf|sfo|san fran|san francisco ca",
+    "los angeles": r"la|l a|los angeles ca",
+    "san diego": r"sd|san diego ca",
+    "washington": r"dc|d c|washington dc|washington d c",
+    "philadelphia": r"philly|phila",
+    "las vegas": r"vegas|lv",
+    "vancouver": r"vancouver bc",
+    "new delhi": r"delhi",
+    "london": r"london uk|london england",
+    "seattle": r"seattle wa",
+    "portland": r"portland or",
+    "chicago": r"chi-town|chicago il",
+    "atlanta": r"atl|atlanta ga",
+    "sydney": r"sydney nsw|sydney australia",
+    "anaheim": r"anaheim ca",
+}
+"""Cities by their other names."""
+
+NO_NAMES = frozenset(
+    (
+        "i i'm i'll i've i'd ok okay yes no sure the a an your you please great what which where when how is are do "
+        "does did will would can could so and but also in on at for from to it its it's they their there here this "
+        "that these those any we our my all just thanks thank hello hi hey bye goodbye good have enjoy welcome alright "
+        "check-in check-out checkin checkout check wifi wi-fi internet hotel hotels house houses room rooms star stars "
+        "rating phone number address price total reservation booking us today tomorrow tonight next day out correct "
+        "right confirm confirmed location city destination date dates people person adults guests one two three four "
+        "five six seven eight nine ten details name successful successfully reserved booked found unfortunately sorry "
+        "single double suite family group party want let let's not if of with would may should shall anything else pets laundry service"
+    ).split()
+) | frozenset(DAYS)
+"""Words that may be capitalised and yet name nothing."""
+
+UNSAID_KEYS = frozenset({"reason", "error"})
+"""Keys of tool results whose values are codes; the flags tell what they mean."""
+
+
+def union(patterns: dict[str, str]) -> dict[str, re.Pattern[str]]:
+    """The patterns compiled."""
+    return {name: re.compile(pattern) for name, pattern in patterns.items()}

@@ -1,0 +1,188 @@
+"""What a spoken turn of a booking agent does, whatever its wording: its step signature.
+
+A signature is read alike from the gold turn and from the model's, given the dialogue so far. It has three parts:
+
+* ``asks``: what the turn asks about (place, check-in date, number of people, ...), from sentences that ask.
+* ``gives``: what it states: names of the dialogue (hotels, addresses, cities), dates, times, telephone numbers,
+  prices, counts, and yes/no facts on wifi, laundry, pets, smoking and so on. "next Friday" and "March 8th" are the
+  same date where the system turn tells today's; "two" and 2 are the same number; a number agrees with any kind of
+  count where its noun is missing; of two names one may be a shorter form of the other.
+* ``flags``: ``booked``, ``failed``, ``confirm`` (reads a stay's details back, or asks whether they are right),
+  ``offers`` (to book; part of ``confirm`` and of presenting a hotel, so not counted beside them), ``more`` (anything
+  else?), ``cancel``, ``cancelled``, ``changed``, ``kept``; ``bye`` and ``greet`` where there is nothing else.
+
+Two signatures agree if asks and flags are equal and every value of each agrees with one of the other. A name that the
+guest's last turn or the agent's last call has just used need not be said again, except where a stay is read back.
+A turn out of which nothing can be read has an empty signature, and then half of its words must agree.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from tether.axes import lexicon
+from tether.axes.values import Reader, Value, plain
+from tether.chatdata.chats import Message, calls_of
+
+ASKED = lexicon.union(lexicon.ASKED)
+FEATURES = lexicon.union(lexicon.FEATURES)
+OTHER_FLAGS = lexicon.union(lexicon.OTHER_FLAGS)
+STAY = {"date", "people", "rooms", "nights"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A turn's signature; ``optional`` are names that need not be said."""
+
+    asks: frozenset[str] = frozenset()
+    gives: frozenset[Value] = frozenset()
+    flags: frozenset[str] = frozenset()
+    optional: frozenset[Value] = field(default=frozenset(), compare=False)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing could be read."""
+        return not (self.asks or self.gives or self.flags)
+
+    @property
+    def closing(self) -> bool:
+        """Whether the turn only greets or takes leave."""
+        return not (self.asks or self.gives) and bool(self.flags) and self.flags <= {"bye", "greet"}
+
+    def agrees(self, other: Step) -> bool:
+        """Whether both turns are the same step."""
+        return self.asks == other.asks and self.flags == other.flags and not (self.lacks(other) or other.lacks(self))
+
+    def lacks(self, other: Step) -> list[Value]:
+        """Values of ``other`` that this turn does not give and should."""
+        optional = self.optional | other.optional if "confirm" not in self.flags | other.flags else frozenset()
+        missing = (value for value in other.gives if not any(value.agrees(mine) for mine in self.gives))
+        return [value for value in missing if not any(value.agrees(name) for name in optional)]
+
+
+def read_step(text: str, before: Sequence[Message]) -> Step:
+    """The signature of a spoken turn.
+
+    Args:
+        text: What is said.
+        before: The dialogue before it.
+    """
+    reader = Reader(before)
+    sentences = _sentences(text)
+    facts = set().union(*(_facts(sentence) for sentence in sentences)) or _answer(text, before)
+    gives = reader.read(text) | facts
+    asks = set().union(*(_asks(sentence, reader) for sentence in sentences))
+    flags = _flags(sentences, gives, asks)
+    if not (asks or gives - _just_used(gives, before) or flags):
+        lowered = text.lower()
+        flags |= {"bye"} if re.search(lexicon.CLOSING, lowered) else set()
+        flags |= {"greet"} if re.search(lexicon.GREETING, lowered) and not flags else set()
+    return Step(frozenset(asks), frozenset(gives), frozenset(flags), frozenset(_just_used(gives, before)))
+
+
+def same_step(gold: str, said: str, before: Sequence[Message]) -> bool:
+    """Whether ``said`` makes the same step as ``gold`` after the dialogue ``before``."""
+    if not said.strip():
+        return False
+    wanted = read_step(gold, before)
+    if wanted.empty:
+        return word_f1(gold, said) >= 0.5
+    return wanted.agrees(read_step(said, before))
+
+
+def word_f1(left: str, right: str) -> float:
+    """F1 over the words of two texts."""
+    mine, theirs = Counter(plain(left).split()), Counter(plain(right).split())
+    shared = sum((mine & theirs).values())
+    return 2 * shared / max(1, mine.total() + theirs.total())
+
+
+def _sentences(text: str) -> list[str]:
+    """Sentences in lower case; a point within a number or an abbreviation does not end one."""
+    lowered = text.lower().replace("’", "'")
+    return [part.strip() for part in re.split(r"(?<=[!?])\s*|(?<=[a-z\d)]{2}\.)\s*(?=[a-z ])|\n|;", lowered) if part.strip()]
+
+
+def _facts(sentence: str) -> set[Value]:
+    """Features that a statement affirms or denies."""
+    if "?" in sentence:
+        return set()
+    facts = set()
+    for clause in re.split(r",|\bbut\b|\band\b(?=.*\b(?:do|does|is|are|has|have|it|they|there)\b)", sentence):
+        for feature, pattern in FEATURES.items():
+            if pattern.search(clause):
+                facts.add(Value(feature, "no" if re.search(lexicon.NEGATION, clause) else "yes"))
+    return facts
+
+
+def _answer(text: str, before: Sequence[Message]) -> set[Value]:
+    """A bare yes or no answers the features that the guest has just asked about."""
+    answer = re.match(lexicon.ANSWER, text.lower())
+    asked = _last(before, "user").lower()
+    if not answer or "?" in text.split(".")[0]:
+        return set()
+    verdict = "no" if re.search(lexicon.NEGATION, answer[0]) else "yes"
+    return {Value(feature, verdict) for feature, pattern in FEATURES.items() if pattern.search(asked)}
+
+
+def _asks(sentence: str, reader: Reader) -> set[str]:
+    if not re.search(lexicon.ASKING, sentence) or not re.search(lexicon.SEEKING, sentence):
+        return set()
+    if re.search(lexicon.CONFIRMING, sentence) or re.search(lexicon.MORE, sentence):
+        return set()
+    if any(value.kind in STAY | {"stars"} for value in reader.read(sentence)):
+        return set()
+    slots = {slot for slot, pattern in ASKED.items() if pattern.search(sentence)}
+    return slots - {"choice"} or slots
+
+
+def _flags(sentences: Sequence[str], gives: set[Value], asks: set[str]) -> set[str]:
+    found = set().union(*(_sentence_flags(sentence) for sentence in sentences))
+    kinds = {value.kind for value in gives}
+    if "booked" in found and "failed" in found:
+        found.discard("booked")
+    if kinds & STAY and not asks and not (found & {"booked", "failed"} and "confirm" not in found):
+        found = (found | {"confirm"}) - {"booked", "failed"}
+    elif "confirm" in found and gives:
+        found.discard("confirm")
+    presents = "name" in kinds and "stars" in kinds or "count" in kinds
+    if "confirm" in found or presents or asks:
+        found.discard("offers")
+    if found & {"booked", "failed"} or presents:
+        found.discard("confirm")
+    return found
+
+
+def _sentence_flags(sentence: str) -> set[str]:
+    if re.search(lexicon.MORE, sentence) and re.search(lexicon.ASKING, sentence):
+        return {"more"} | ({"failed"} if _failed(sentence) else set())
+    flags = {name for name, pattern in OTHER_FLAGS.items() if pattern.search(sentence)}
+    if re.search(lexicon.CANCELLING, sentence):
+        return flags | {"cancel"}
+    if re.search(lexicon.CONFIRMING, sentence) and not re.search(lexicon.BOOKED, sentence):
+        return flags | {"confirm"}
+    if "?" in sentence or re.match(r"(do|would|shall|should|want) ", sentence):
+        return flags | ({"offers"} if re.search(lexicon.OFFERING, sentence) else set())
+    if _failed(sentence):
+        return flags | {"failed"}
+    return flags | ({"booked"} if re.search(lexicon.BOOKED, sentence) else set())
+
+
+def _failed(sentence: str) -> bool:
+    """Bad news, unless it is that some feature is missing."""
+    feature = any(pattern.search(sentence) for pattern in FEATURES.values())
+    return not feature and re.search(lexicon.FAILED, sentence) is not None
+
+
+def _just_used(gives: Iterable[Value], before: Sequence[Message]) -> set[Value]:
+    """Names among the values that the guest's last turn or the agent's last call has used."""
+    calls = [str(value) for m in before for call in calls_of(m) for value in call.arguments.values()]
+    used = f" {plain(_last(before, 'user'))} | {' | '.join(map(plain, calls[-8:]))} "
+    return {value for value in gives if value.kind == "name" and f" {value.text} " in used}
+
+
+def _last(before: Sequence[Message], role: str) -> str:
+    return next((str(message["content"]) for message in reversed(before) if message["role"] == role), "")
