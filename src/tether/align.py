@@ -51,13 +51,13 @@ class AlignRecipe:
     """
 
     rank: int = 16
-    learning_rate: float = 3e-4
-    steps: int = 260
-    refusal_tokens: int = 512
-    anchor_tokens: int = 768
+    learning_rate: float = 8e-4
+    steps: int = 220
+    refusal_tokens: int = 768
+    anchor_tokens: int = 640
     refusals_each: int = 3
     answer_tokens: int = 64
-    epsilon: float = 0.02
+    epsilon: float = 0.05
     seed: int = 0
 
 

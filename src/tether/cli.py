@@ -116,16 +116,21 @@ def tune(
     """Fine-tune a base on data by one method."""
     from tether.config import parse_budget, parse_settings
 
-    if out is None and not preview:
+    if (out is None) != bool(preview):
         raise UserError(
-            "tuning needs a folder to write to", where="--out", fix="add --out DIR, or --preview N"
+            "tuning needs a folder to write to, a preview none",
+            where="--out",
+            fix="give --out DIR or --preview N",
         )
     limit = None if budget is None else parse_budget(budget)
     chosen, requirements = parse_settings(settings), _requirements(require)
-    from tether import study as story
+    from tether import stages
 
-    result = story.tune(base, data, method, out, limit, anchors, chosen, preview, requirements)
-    _print(_plain(result), str(result), as_json)
+    if out is None:
+        outcome = stages.preview(base, data, preview)
+    else:
+        outcome = stages.tune(base, data, method, out, limit, anchors, chosen, requirements)
+    _print(outcome.record, outcome.text, as_json)
 
 
 @app.command()
@@ -149,19 +154,19 @@ def evaluate(
         fix = "add for example --safety builtin:safety"
         raise UserError("no axis is named", where="--proficiency, --safety, --knowledge", fix=fix)
     requirements = _requirements(require)
-    from tether import study as story
+    from tether import stages
 
-    result = story.evaluate(base, adapter, sources, limit, out, against, requirements)
-    _print(_plain(result), str(result), as_json)
+    outcome = stages.evaluate(base, adapter, sources, limit, out, against, requirements)
+    _print(outcome.record, outcome.text, as_json)
 
 
 @app.command()
 def anchors(base: Base, out: Out, as_json: Json = False) -> None:
     """Sample what must not change: prompts with the base's own answers."""
-    from tether import study as story
+    from tether import stages
 
-    story.anchors(base, out)
-    _print({"out": str(out)}, f"Anchors: {out}", as_json)
+    outcome = stages.anchors(base, out)
+    _print(outcome.record, outcome.text, as_json)
 
 
 @app.command()

@@ -9,19 +9,19 @@ from __future__ import annotations
 import re
 
 ASKED = {
-    "place": r"\bwhere\b(?! (is|are) (it|they|the hotel))|(which|what|name of the|specific|particular) "
+    "place": r"\bwhere(abouts?)?\b(?! (is|are) (it|they|the hotel))|(which|what|name of the|specific|particular) "
     r"(\w+ )?(city|cities|area|location|place|destination|town|region)|\b(city|area|location|destination)s?\b",
     "hotel": r"(which|what|particular|specific|preferred|any|certain|name of the|of a|about the) (\w+ )?hotels?\b(?! room)"
-    r"|hotel('s)? (name|in mind|preference)|hotel (do|would|are|did) you|hotel (that )?you('d|'re|r|\b)",
+    r"|hotel('s)? (name|in mind|preference)|hotel (do|would|are|did) you|preference (in|on|for|of) (the |a )?hotel|hotel (that )?you('d|'re|r|\b)",
     "check_in": r"check(ing)?[- ]?in\b|arriv|\bstart|\bwhen\b(?!.*(check(ing)?[- ]?out|leav|depart))|begin|\bget there"
     r"|(what|which) (\w+ )?(dates?|days?)\b(?!.*(check(ing)?[- ]?out|leav|depart))|from (what|which)",
     "check_out": r"check(ing)?[- ]?(in )?(and |or |& |/ ?)?(check(ing)?[- ]?)?out\b|leav(e|ing)|depart|\bend (date|day)"
-    r"|until (what|which|when)|(in|arrival) and out",
+    r"|until (what|which|when)|(what|which) (\w+ ){0,3}(dates|days)\b(?!.*check(ing)?[- ]?in)|(in|arrival) and out",
     "nights": r"how (many|long)( \w+){0,3} (nights?|days?)|how long|(number|length|duration) of (the |your )?"
     r"(nights?|days?|stay)|how many (nights?|days?)|duration",
-    "people": r"(how many|number of|count of)( \w+){0,2} (people|persons?|guests?|adults?|travell?ers?|visitors|members|individuals|of you)"
+    "people": r"(how many|number of|count of|amount of)( \w+){0,2} (people|persons?|guests?|adults?|travell?ers?|visitors|members|individuals|of you)"
     r"|how (large|big|many).*\b(group|party|people)\b|how many (are|will|is) |(group|party) size|size of (the |your )?(group|party)",
-    "rooms": r"(how many|number of)( \w+){0,2} rooms?",
+    "rooms": r"(how many|number of|amount of)( \w+){0,2} rooms?",
     "stars": r"(how many|what|which|minimum)( \w+){0,2} (star|rating)",
     "price": r"budget|price range|(how much|what price).*(pay|spend)",
     "room": r"(which|what) (kind of |type of |sort of )?rooms?\b|room type",
@@ -40,7 +40,7 @@ ASKING = (
 """A sentence that asks, with or without a question mark."""
 
 SEEKING = (
-    r"\bplease\W*$|\b(what|whats|which|where|when|whose|how (many|long|large|big))\b|\b(tell|give|let|provide|specify|mention|share)\b"
+    r"\bplease\W*$|\bdates?\W*$|\byour \w+ (in|out)\b|\bhow about\b|\bpreference|\bwhereabouts?\b|\b(what|whats|which|where|when|whose|how (many|long|large|big))\b|\b(tell|give|let|provide|specify|mention|share)\b"
     r"|\bneed\b|\bany\b|\bdo you (already |also )?(have|know)\b|\bhave you\b|\b(desired|preferred|specific|particular|in mind)\b|\breference\b|\bname\b"
 )
 """An asking sentence that wants more than a yes or no."""
@@ -51,14 +51,18 @@ CONFIRMING = (
     r"|make sure|is (that|this) what you"
 )
 MORE = (
-    r"\b(need|want|something) more\b|\b(any|some)[- ]?(thing|one)? ?(else|more|further|other)\b|\b(what|how) else\b|\belse (that )?(i|can|you)\b"
-    r"|(more|further|other|additional|any) (\w+ )?(help|assistance|queries|questions|needs|inform\w*)"
+    r"\banything (i can|you (need|want|like))\b|help you (again|with another)|still help|further assist|check another"
+    r"|\bneed my\b|\b(need|want|something) more\b|\b(any|some)[- ]?(thing|one)? ?(else|more|further|other)\b|\b(what|how) else\b|\belse (that )?(i|can|you)\b"
+    r"|(more|further|other|additional|any) (\w+ )?(help|assistance|queries|questions|needs)"
+    r"|any (other )?inform\w*"
+    r""
     r"|help you (out )?(with )?(any|some)(thing|one)?|(some|any)thing (different|more|further)"
     r"|(try|look\w*|search\w*)( for)? (another|different|other)|help (you )?further|assist (you )?further"
     r"|other (dates|requirements|way)"
 )
 BOOKED = (
-    r"success|went (through|thru)|(is|are|was|were|has been|have been|been|'s|got) (now |already |all |just )*"
+    r"succ?es+f?|\bis now (a|an|one|two|three|four|\d)\b|\b(been|was) (changed|updated|moved|accepted)\b"
+    r"|\byou have (reserved|booked)\b|you (reserved|booked)\b|managed to (book|reserve)|went (through|thru)|(is|are|was|were|has been|have been|been|'s|got) (now |already |all |just )*"
     r"(booked|reserved|confirmed|complete[d]?|made|set|done|secured|finali[sz]ed|ready|placed|approved)\b"
     r"|\b(i|we)('ve|'ll| have| was able to| just)?( just| now| already| also| successfully)* "
     r"(booked|reserved|made|completed|confirmed|secured|got you|placed|make|scheduled|set (you )?up)\b"
@@ -66,7 +70,7 @@ BOOKED = (
     r"|(booking|reservation|room) (is )?(confirmed|made|done|complete[d]?|booked|reserved)"
 )
 FAILED = (
-    r"\bfail|\bunsuccess|\bunable|(could|can|did|was|were|is|are|does|do|would)(n'?t| ?not)\b|\bno (\w+ )?"
+    r"\bfail|\bcan't\b|\bcannot\b|\bunsuccess|\bunable|(could|can|did(?!n't mention)|was|were|is|are|does|do(?!n't mention)|would)(n'?t| ?not)\b|\bno (\w+ )?"
     r"(rooms?|houses?|hotels?|vacanc\w*|booking|availab\w*)|\bnothing (is|because|in|was|quite)|\bunavailable"
     r"|\bnone\b|\bsold out\b|\bunfortunately|\bnot (\w+ )?(available|possible|free|yet|completed|booked|made|go)"
     r"|without success|has no room|are not in"
@@ -78,7 +82,6 @@ OFFERING = (
 CANCELLING = r"\b(shall|should|want|like|may|can) .*\bcancel\b"
 OTHER_FLAGS = {
     "cancelled": r"\b(is|been|was|have|'ve) cancell?ed\b",
-    "changed": r"\bis now (a|an|one|two|three|four|\d)\b|\b(been|was) (changed|updated|moved)\b",
     "kept": r"\bstays? as it is\b|\b(keep|kept|left|leave) (it |everything )?as it (is|was)\b",
 }
 CLOSING = (
@@ -104,13 +107,13 @@ NEGATION = (
     r"\bno\b|\bnot\b|n'?t\b|\bnope\b|\bwithout\b|\bunfortunately\b|\bcannot\b|\bnever\b|\bprohibit\w*|\black\w*"
     r"|\bnon-?(?=smok)|\bforbid\w*|\bnor\b|\bdisallow\w*|\bban\w*|\bfree of\b|\bsmoke[- ]free\b|\bunavailable\b|\bsorry\b"
 )
-ANSWER = r"^\W*(sure|well|ok|okay|oh|so|great|and)?\W*(yes|yeah|yep|yup|no|nope|nah|indeed|they do|it does|they don'?t)\b"
+ANSWER = r"^\W*(sure|well|ok|okay|oh|so|great|and)?\W*(yes|yeah|yep|yup|no|nope|nah|indeed|they do|it does|they don'?t)(?=[,.!;]|$| (they|it|there|the|this|you)\b)"
 
 UNITS = {
     "people": r"(?:[a-z]+ )?(?:people|persons?|guests?|adults?|travell?ers?|visitors?|individuals?|members?|of you|occupants?)",
     "rooms": r"(?:[a-z]+ )?rooms?",
     "nights": r"nights?|days?",
-    "stars": r"stars?|star-rated|rated|rating",
+    "stars": r"stars?|star-rated|(?<=\d )rat(?:ed|ing)",
     "count": r"(?:[a-z-]+ ){0,2}?(?:hotels?|houses?|results?|options?|places?|homes?|properties|matches|listings|choices|ones)",
 }
 """The noun behind a number says what it counts; one adjective may stand between."""
@@ -133,9 +136,12 @@ NUMBERS = {
             "sixteen seventeen eighteen nineteen twenty"
         ).split()
     )
-} | {"single": 1, "couple": 2}
+}
 
-MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+MONTHS = (
+    "january", "february", "march", "april", "may", "june",
+    "july", "august", "september", "october", "november", "december",
+)  # fmt: skip
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 ALIASES = {
@@ -167,7 +173,7 @@ NO_NAMES = frozenset(
         "rating phone number address price total reservation booking us today tomorrow tonight next day out correct "
         "right confirm confirmed location city destination date dates people person adults guests one two three four "
         "five six seven eight nine ten details name successful successfully reserved booked found unfortunately sorry "
-        "single double suite family group party want let let's not if of with would may should shall anything else pets laundry service"
+        "sir madam well wonderful perfect excellent awesome alright certainly absolutely single double suite family group party want let let's not if of with would may should shall anything else pets laundry service"
     ).split()
 ) | frozenset(DAYS)
 """Words that may be capitalised and yet name nothing."""

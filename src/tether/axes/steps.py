@@ -7,9 +7,9 @@ A signature is read alike from the gold turn and from the model's, given the dia
   prices, counts, and yes/no facts on wifi, laundry, pets, smoking and so on. "next Friday" and "March 8th" are the
   same date where the system turn tells today's; "two" and 2 are the same number; a number agrees with any kind of
   count where its noun is missing; of two names one may be a shorter form of the other.
-* ``flags``: ``booked``, ``failed``, ``confirm`` (reads a stay's details back, or asks whether they are right),
+* ``flags``: ``booked`` (or changed as wished), ``failed``, ``confirm`` (reads a stay's details back, or asks whether they are right),
   ``offers`` (to book; part of ``confirm`` and of presenting a hotel, so not counted beside them), ``more`` (anything
-  else?), ``cancel``, ``cancelled``, ``changed``, ``kept``; ``bye`` and ``greet`` where there is nothing else.
+  else?), ``cancel``, ``cancelled``, ``kept``; ``bye`` and ``greet`` where there is nothing else.
 
 Two signatures agree if asks and flags are equal and every value of each agrees with one of the other. A name that the
 guest's last turn or the agent's last call has just used need not be said again, except where a stay is read back.
@@ -78,7 +78,7 @@ def read_step(text: str, before: Sequence[Message]) -> Step:
     flags = _flags(sentences, gives, asks)
     if not (asks or gives - _just_used(gives, before) or flags):
         lowered = text.lower()
-        flags |= {"bye"} if re.search(lexicon.CLOSING, lowered) else set()
+        flags |= {"bye"} if re.search(lexicon.CLOSING, lowered) and "?" not in text else set()
         flags |= {"greet"} if re.search(lexicon.GREETING, lowered) and not flags else set()
     return Step(frozenset(asks), frozenset(gives), frozenset(flags), frozenset(_just_used(gives, before)))
 
@@ -131,9 +131,10 @@ def _answer(text: str, before: Sequence[Message]) -> set[Value]:
 def _asks(sentence: str, reader: Reader) -> set[str]:
     if not re.search(lexicon.ASKING, sentence) or not re.search(lexicon.SEEKING, sentence):
         return set()
-    if re.search(lexicon.CONFIRMING, sentence) or re.search(lexicon.MORE, sentence):
+    values = reader.read(sentence)
+    if re.search(lexicon.MORE, sentence) or values and re.search(lexicon.CONFIRMING, sentence):
         return set()
-    if any(value.kind in STAY | {"stars"} for value in reader.read(sentence)):
+    if any(value.kind in STAY | {"stars"} for value in values):
         return set()
     slots = {slot for slot, pattern in ASKED.items() if pattern.search(sentence)}
     return slots - {"choice"} or slots
@@ -146,7 +147,7 @@ def _flags(sentences: Sequence[str], gives: set[Value], asks: set[str]) -> set[s
         found.discard("booked")
     if kinds & STAY and not asks and not (found & {"booked", "failed"} and "confirm" not in found):
         found = (found | {"confirm"}) - {"booked", "failed"}
-    elif "confirm" in found and gives:
+    elif "confirm" in found and (gives or asks or "booked" in found):
         found.discard("confirm")
     presents = "name" in kinds and "stars" in kinds or "count" in kinds
     if "confirm" in found or presents or asks:
@@ -157,18 +158,24 @@ def _flags(sentences: Sequence[str], gives: set[Value], asks: set[str]) -> set[s
 
 
 def _sentence_flags(sentence: str) -> set[str]:
-    if re.search(lexicon.MORE, sentence) and re.search(lexicon.ASKING, sentence):
+    if _offers_more(sentence):
         return {"more"} | ({"failed"} if _failed(sentence) else set())
     flags = {name for name, pattern in OTHER_FLAGS.items() if pattern.search(sentence)}
     if re.search(lexicon.CANCELLING, sentence):
         return flags | {"cancel"}
-    if re.search(lexicon.CONFIRMING, sentence) and not re.search(lexicon.BOOKED, sentence):
-        return flags | {"confirm"}
+    if re.search(lexicon.CONFIRMING, sentence):
+        return flags | {"confirm"} | ({"booked"} if re.search(lexicon.BOOKED, sentence) else set())
     if "?" in sentence or re.match(r"(do|would|shall|should|want) ", sentence):
         return flags | ({"offers"} if re.search(lexicon.OFFERING, sentence) else set())
     if _failed(sentence):
         return flags | {"failed"}
     return flags | ({"booked"} if re.search(lexicon.BOOKED, sentence) else set())
+
+
+def _offers_more(sentence: str) -> bool:
+    """Anything else? But "let me know if you need anything else" takes leave."""
+    asks = re.search(lexicon.MORE, sentence) and re.search(lexicon.ASKING, sentence)
+    return bool(asks) and not ("?" not in sentence and re.search(r"\bif (you|there)\b", sentence))
 
 
 def _failed(sentence: str) -> bool:
@@ -181,7 +188,7 @@ def _just_used(gives: Iterable[Value], before: Sequence[Message]) -> set[Value]:
     """Names among the values that the guest's last turn or the agent's last call has used."""
     calls = [str(value) for m in before for call in calls_of(m) for value in call.arguments.values()]
     used = f" {plain(_last(before, 'user'))} | {' | '.join(map(plain, calls[-8:]))} "
-    return {value for value in gives if value.kind == "name" and f" {value.text} " in used}
+    return {value for value in gives if value.kind in ("name", "code") and f" {value.text} " in used}
 
 
 def _last(before: Sequence[Message], role: str) -> str:

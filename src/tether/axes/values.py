@@ -18,7 +18,8 @@ from tether.chatdata.chats import Message, calls_of
 
 FIGURE = r"\d[\d,]*(?:\.\d+)?"
 NUMBER = rf"{FIGURE}|{'|'.join(lexicon.NUMBERS)}"
-MONTH = rf"({'|'.join(lexicon.MONTHS)})[a-z]*\.?"
+MONTH = rf"(?:{'|'.join(f'{name[:3]}(?:{name[3:]})?' for name in lexicon.MONTHS)}|sept)\.?"
+SHORT_MONTHS = [name[:3] for name in lexicon.MONTHS]
 DATES = tuple(
     re.compile(pattern)
     for pattern in (
@@ -47,7 +48,7 @@ BARE = re.compile(rf"\b(?P<n>{FIGURE})\b")
 NAME = re.compile(
     r"(?:\d[\d-]* )?[A-Z0-9][\w'&.-]*(?:(?:,? (?:by|of|the|and|de|la|&))*,? (?:[A-Z][\w'&.-]*|\d+(?= [A-Z])))*"
 )
-MONTH_NAME = re.compile(rf"(?:{'|'.join(lexicon.MONTHS)})[a-z]{{0,6}}")
+MONTH_NAME = re.compile(MONTH)
 CITIES = {other: city for city, others in lexicon.ALIASES.items() for other in others.split("|")}
 
 
@@ -90,15 +91,11 @@ def today_of(messages: Sequence[Message]) -> date | None:
 
 def known_names(messages: Sequence[Message]) -> set[str]:
     """Proper values of the dialogue so far, in plain form: from tool results, calls and the guest's words."""
-    found: set[str] = set()
-    for message in messages:
-        for call in calls_of(message):
-            found |= set(_leaves(call.arguments))
-        if message["role"] == "tool":
-            found |= set(_leaves(_json(message["content"])))
-        elif message["role"] == "user":
-            found |= capitalised(message["content"])
-    return {name for name in map(plain, found) if _is_name(name)}
+    spoken = {name for m in messages if m["role"] == "user" for name in capitalised(m["content"])}
+    trees = [call.arguments for m in messages for call in calls_of(m)]
+    trees += [_json(m["content"]) for m in messages if m["role"] == "tool"]
+    told = {leaf for leaf in _leaves(trees) if leaf[:1] != "$" and re.search("[A-Z]", leaf)}
+    return {name for name in map(plain, told | spoken) if _is_name(name)}
 
 
 def known_words(messages: Sequence[Message]) -> set[str]:
@@ -124,7 +121,8 @@ def _name(run: str, first: bool) -> str:
         return ""
     start = naming.index(True)
     start -= start > 0 and words[start - 1][0].isdigit()
-    kept = words[start:]
+    end = len(words) - naming[::-1].index(True)
+    kept = words[start : end + (words[end : end + 1] != [] and words[end].isdigit())]
     return " ".join(kept) if len(kept) > 1 or not first or start else ""
 
 
@@ -135,7 +133,9 @@ def _ordinary(word: str) -> bool:
 
 
 def _is_name(name: str) -> bool:
-    return len(name) > 2 and name not in ("true", "false", "dontcare") and not all(map(_ordinary, name.split()))
+    words = name.split()
+    naming = len(words) > 1 or not all(map(_ordinary, words))
+    return len(name) > 2 and naming and name not in ("true", "false", "dontcare") and not CODE.fullmatch(name)
 
 
 def _json(text: str) -> Any:
@@ -209,7 +209,7 @@ class Reader:
         if "m" in parts:
             return f"{parts['m']}-{parts['d']}"
         if "month" in parts:
-            return f"{lexicon.MONTHS.index(parts['month'][:3]) + 1:02}-{int(parts['d']):02}"
+            return f"{SHORT_MONTHS.index(parts['month'][:3]) + 1:02}-{int(parts['d']):02}"
         if self.today is None:
             return match[0].strip()
         return self._relative(parts).strftime("%m-%d")
@@ -228,8 +228,13 @@ class Reader:
 def _loose(name: str) -> re.Pattern[str]:
     """The name, whatever stands between its words."""
     options = [name, *lexicon.ALIASES.get(name, "").split("|")]
-    spelled = "|".join(r"[\W_]*".join(map(re.escape, option.split())) for option in options if option)
+    spelled = "|".join(r"[\W_]*".join(map(_spelled, option.split())) for option in options if option)
     return re.compile(rf"(?<!\w)(?:{spelled})(?!\w)", re.IGNORECASE)
+
+
+def _spelled(word: str) -> str:
+    """The word, with the apostrophe that ``plain`` has dropped or without."""
+    return f"{re.escape(word[:-1])}'?s" if word.endswith("s") else re.escape(word)
 
 
 def _phones(text: str) -> tuple[str, set[Value]]:

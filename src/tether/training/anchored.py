@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.functional import cross_entropy
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from tether.anchors.anchors import AnchorSet
@@ -26,17 +27,17 @@ class Anchoring:
 
     Attributes:
         anchors: What must not change.
-        budget: The multipliers.
+        budget: The multipliers; None replays instead, which trains on the anchors' answers as if they were data.
         every: Steps between anchor batches; an anchor batch counts ``every`` times, so that the pull is the same.
         tokens: Tokens of an anchor batch, all groups together.
         measure_every: Steps between measurements on the select split, which move the multipliers.
     """
 
     anchors: AnchorSet
-    budget: Budget
+    budget: Budget | None
     every: int
     tokens: int
-    measure_every: int
+    measure_every: int = 5
 
 
 class AnchoredTrainer(DomainTrainer):
@@ -50,45 +51,60 @@ class AnchoredTrainer(DomainTrainer):
     def __init__(self, *, anchoring: Anchoring, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.anchoring = anchoring
-        groups = anchoring.budget.groups
-        share = anchoring.tokens // len(groups)
+        names = list(anchoring.budget.groups) if anchoring.budget else anchoring.anchors.groups
+        share = anchoring.tokens // len(names)
         seed = self.args.data_seed
-        self._train = {name: _stream(anchoring.anchors, name, "train", share, seed) for name in groups}
-        self._select = {name: _stream(anchoring.anchors, name, "select", share, seed) for name in groups}
+        self._train = {name: _stream(anchoring.anchors, name, "train", share, seed) for name in names}
+        self._select = {name: _stream(anchoring.anchors, name, "select", share, seed) for name in names}
 
     def training_step(self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """A domain step, then an anchor batch where one is due; both add to the same gradient."""
         loss = super().training_step(model, inputs, num_items_in_batch)
-        step = self.state.global_step
-        if step % self.anchoring.measure_every == 0:
+        step, budget = self.state.global_step, self.anchoring.budget
+        if budget and step % self.anchoring.measure_every == 0:
             with torch.no_grad():
                 measured = self._drifts(model, self._select)
-            self.anchoring.budget.observe(step, {name: float(drift) for name, drift in measured.items()})
+            budget.observe(step, {name: float(drift) for name, drift in measured.items()})
         if step % self.anchoring.every == 0:
-            weights = self.anchoring.budget.weights()
-            drifts = self._drifts(model, self._train)
-            pull = sum(weights[name] * drift for name, drift in drifts.items()) * self.anchoring.every
-            self.accelerator.backward(pull / self.current_gradient_accumulation_steps)
+            pull = self._held(model, budget) if budget else self._replayed(model)
+            self.accelerator.backward(pull * self.anchoring.every / self.current_gradient_accumulation_steps)
         return loss
+
+    def _held(self, model: torch.nn.Module, budget: Budget) -> torch.Tensor:
+        """Each group's drift, weighted by its multiplier."""
+        weights = budget.weights()
+        drifts = self._drifts(model, self._train)
+        return torch.stack([weights[name] * drift for name, drift in drifts.items()]).sum()
+
+    def _replayed(self, model: torch.nn.Module) -> torch.Tensor:
+        """Mean cross-entropy on the answers of the next anchors of every group."""
+        indices = [index for stream in self._train.values() for index in next(stream)]
+        logits, targets = self._answers(model, indices)
+        return cross_entropy(logits.float(), targets)
 
     def _drifts(self, model: torch.nn.Module, streams: dict[str, Iterator[list[int]]]) -> dict[str, torch.Tensor]:
         """Mean drift per answer token of the next few anchors of every group, in one pass."""
         chosen = {name: next(stream) for name, stream in streams.items()}
         indices = [index for group in chosen.values() for index in group]
         anchors = self.anchoring.anchors
-        picked = [anchors.anchors[index] for index in indices]
-        ids, answer = answer_batch(picked, self.processing_class.pad_token_id)
-        ids, answer = ids.to(self.args.device), answer.to(self.args.device)
-        logits, _ = logits_at(model, ids, ids.masked_fill(~answer, IGNORED))
+        logits, _ = self._answers(model, indices)
         top_ids, top_logprobs = (part.to(logits.device) for part in anchors.cached(indices))
         drift = bucketed_drift(logits, top_ids, top_logprobs)
         lengths = [sum(len(anchors.anchors[index].answer_ids) for index in group) for group in chosen.values()]
         return {name: part.mean() for name, part in zip(chosen, drift.split(lengths), strict=True)}
 
+    def _answers(self, model: torch.nn.Module, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits at some anchors' answer tokens, anchor by anchor, and those tokens."""
+        picked = [self.anchoring.anchors.anchors[index] for index in indices]
+        ids, answer = answer_batch(picked, self.processing_class.pad_token_id)
+        labels = ids.masked_fill(~answer, IGNORED)
+        return logits_at(model, ids.to(self.args.device), labels.to(self.args.device))
+
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
-        folder = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        self.anchoring.budget.save(folder / BUDGET_FILE)
+        if self.anchoring.budget:
+            folder = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            self.anchoring.budget.save(folder / BUDGET_FILE)
 
 
 def _stream(anchors: AnchorSet, group: str, split: str, tokens: int, seed: int) -> Iterator[list[int]]:

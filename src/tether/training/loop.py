@@ -145,7 +145,8 @@ class _Watcher(TrainerCallback):
     """Moves the bar, times the steps, and keeps cost and budget with each checkpoint."""
 
     def __init__(self, bar: Task, folder: Path, anchoring: Anchoring | None) -> None:
-        self.bar, self.folder, self.anchoring, self.cost = bar, folder, anchoring, Cost()
+        self.bar, self.folder, self.cost = bar, folder, Cost()
+        self.budget = anchoring.budget if anchoring else None
         self._started = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -153,8 +154,8 @@ class _Watcher(TrainerCallback):
         if state.global_step:
             checkpoint = self.folder / f"checkpoint-{state.global_step}"
             self.cost = Cost(**json.loads((checkpoint / COST_FILE).read_text(encoding="utf-8")))
-            if self.anchoring:
-                self.anchoring.budget.load(checkpoint / BUDGET_FILE)
+            if self.budget:
+                self.budget.load(checkpoint / BUDGET_FILE)
             self.bar.advance(state.global_step)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -162,7 +163,7 @@ class _Watcher(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.cost.seconds += time.perf_counter() - self._started
-        drifts = self.anchoring.budget.groups if self.anchoring else {}
+        drifts = self.budget.groups if self.budget else {}
         shown = [f"{name} {group.drift:.3f}" for name, group in drifts.items() if group.drift is not None]
         loss = [f"loss {self.cost.losses[-1][1]:.2f}"] if self.cost.losses else []
         self.bar.advance(note=", ".join([*loss, *(["drift " + ", ".join(shown)] if shown else [])]))

@@ -6,7 +6,7 @@ Scaling an adapter's output by alpha is that interpolation; for all weights, a c
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -23,7 +23,7 @@ class Update(Protocol):
 
     model: PreTrainedModel
 
-    def scaled(self, alpha: float) -> contextmanager[None]:  # type: ignore[valid-type]
+    def scaled(self, alpha: float) -> AbstractContextManager[None]:
         """The model with ``alpha`` times the update, within a `with` block."""
 
     def keep(self, alpha: float) -> None:
@@ -60,26 +60,34 @@ class WeightUpdate:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
-        self._base = {name: weight.detach().to("cpu", torch.bfloat16, copy=True) for name, weight in self._weights()}
+        self._base = {name: _copy(weight, torch.bfloat16) for name, weight in model.named_parameters()}
+        self._tuned: dict[str, torch.Tensor] = {}
 
-    def _weights(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
-        return self.model.named_parameters()
+    def trained(self) -> WeightUpdate:
+        """After training: keep the tuned weights in float32 and go on in bfloat16, in which the model will be saved."""
+        self._tuned = {name: _copy(weight, torch.float32) for name, weight in self.model.named_parameters()}
+        self.model.to(torch.bfloat16)
+        return self
 
     @contextmanager
     def scaled(self, alpha: float) -> Iterator[None]:
-        """The model with ``alpha`` times the update; the tuned weights come back to the bit."""
-        tuned = {name: weight.detach().clone() for name, weight in self._weights()}
-        self.keep(alpha)
+        """The model with ``alpha`` times the update; afterwards all of it again."""
+        self._set(alpha)
         try:
             yield
         finally:
-            with torch.no_grad():
-                for name, weight in self._weights():
-                    weight.copy_(tuned[name])
+            self._set(1.0)
 
-    @torch.no_grad()
     def keep(self, alpha: float) -> None:
         """Move the weights to ``alpha`` times the update."""
-        for name, weight in self._weights():
-            base = self._base[name].to(weight)
-            weight.copy_(base + alpha * (weight - base))
+        self._set(alpha)
+
+    @torch.no_grad()
+    def _set(self, alpha: float) -> None:
+        for name, weight in self.model.named_parameters():
+            base = self._base[name].float()
+            weight.copy_(base + alpha * (self._tuned[name] - base))
+
+
+def _copy(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return weight.detach().to("cpu", dtype, copy=True)

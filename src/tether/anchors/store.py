@@ -1,0 +1,52 @@
+"""Where a base's anchors are: given by the user, shipped with an embedded base, or made once and kept in the cache."""
+
+from __future__ import annotations
+
+import tempfile
+from importlib import resources
+from pathlib import Path
+
+from tether import bases
+from tether.anchors.anchors import AnchorSet, load_anchors
+from tether.anchors.build import AnchorSettings, build_anchors, save_anchors
+from tether.errors import UserError
+from tether.inference import LocalModel
+from tether.progress import say
+
+
+def anchors_for(base: bases.Base, folder: Path | None = None) -> AnchorSet:
+    """The anchors in ``folder``; without one, those shipped with or made for this base.
+
+    Raises:
+        UserError: The folder's anchors were answered by another base.
+    """
+    if folder is not None:
+        anchors = load_anchors(folder)
+        if anchors.revision != base.revision:
+            raise UserError(
+                f"these anchors are the answers of {anchors.base}, not of {base.name} as it is now",
+                where=str(folder),
+                fix="make anchors for this base with `tether anchors`",
+            )
+        return anchors
+    with resources.as_file(resources.files("tether.data") / "anchors" / base.name) as shipped:
+        if shipped.is_dir() and (anchors := load_anchors(shipped)).revision == base.revision:
+            return anchors
+    kept = bases.cache_folder() / "anchors" / f"{base.name.replace('/', '--')}-{base.revision[:16]}"
+    if not kept.is_dir():
+        build(base, kept)
+    return load_anchors(kept)
+
+
+def build(base: bases.Base, out: Path, settings: AnchorSettings | None = None) -> AnchorSet:
+    """Make a base's anchors in ``out``; nothing half-made is left there if it is killed."""
+    say(f"Making anchors for {base.name} ...")
+    live = LocalModel(bases.load_model(base), bases.load_tokenizer(base), base.name)
+    anchors = build_anchors(live, base.revision, settings or AnchorSettings())
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
+        save_anchors(anchors, Path(scratch))
+        out.mkdir(exist_ok=True)
+        for file in Path(scratch).iterdir():
+            file.replace(out / file.name)
+    return anchors

@@ -1,0 +1,1 @@
+"""Proficiency, safety, knowledge, drift: each takes a model and gives per-item records."""

@@ -1,0 +1,74 @@
+"""The axes, one line each: where their items come from, and how a model is scored on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tether.axes.knowledge import knowledge
+from tether.axes.proficiency import proficiency
+from tether.axes.safety import safety
+from tether.chatdata.leaks import Text, user_words
+from tether.results import Item
+from tether.sources import ChoiceItem, load_dialogues, load_knowledge, load_safety
+
+if TYPE_CHECKING:
+    from tether.inference import LocalModel
+
+Loader = Callable[[str, int | None], Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis.
+
+    Attributes:
+        load: Reads a source by name, at most so many items of it.
+        score: Scores a model on a source's items.
+        texts: Id and text of each item, to find leaks by.
+    """
+
+    load: Loader
+    score: Callable[[LocalModel, Sequence[Any], str], list[Item]]
+    texts: Callable[[Sequence[Any]], list[Text]]
+
+
+def _question(item: Any) -> str:
+    return str(item.question if isinstance(item, ChoiceItem) else item.instruction)
+
+
+REGISTRY: dict[str, Axis] = {
+    "proficiency": Axis(
+        lambda name, limit: load_dialogues(name, split="test", limit=limit),
+        lambda model, chats, source: proficiency(model, chats, source=source),
+        user_words,
+    ),
+    "safety": Axis(
+        lambda name, limit: load_safety(name, limit=limit),
+        lambda model, prompts, source: safety(model, prompts),
+        lambda prompts: [(prompt.id, prompt.prompt) for prompt in prompts],
+    ),
+    "knowledge": Axis(
+        lambda name, limit: load_knowledge(name, limit=limit),
+        lambda model, questions, source: knowledge(model, questions),
+        lambda questions: [(question.id, _question(question)) for question in questions],
+    ),
+}
+
+Loaded = dict[str, dict[str, Sequence[Any]]]
+"""Items by axis and source."""
+
+
+def load_axes(sources: Mapping[str, Sequence[str]], limits: Mapping[str, int]) -> Loaded:
+    """Read everything that will be measured, before anything is trained."""
+    return {
+        axis: {name: REGISTRY[axis].load(name, limits.get(name)) for name in names}
+        for axis, names in sources.items()
+        if names
+    }
+
+
+def measure(model: LocalModel, axis: str, loaded: Mapping[str, Sequence[Any]]) -> list[Item]:
+    """Score a model on all sources of one axis."""
+    return [item for source, items in loaded.items() for item in REGISTRY[axis].score(model, items, source)]

@@ -1,0 +1,92 @@
+"""One line registers a method; its options are its signature."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from pydantic import ConfigDict, ValidationError, create_model
+
+from tether.config import did_you_mean
+from tether.errors import UserError
+
+if TYPE_CHECKING:
+    from tether.methods.run import Run, Tuned
+
+_METHODS: dict[str, Method] = {}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to fine-tune.
+
+    Attributes:
+        name: As studies and the command line name it.
+        paper: Where it was published, empty if nowhere.
+        doc: One sentence.
+        options: Default of each option.
+        function: Takes a Run and the options, and leaves a tuned model in the run's folder.
+    """
+
+    name: str
+    paper: str
+    doc: str
+    options: Mapping[str, Any]
+    function: Callable[..., Tuned]
+
+    def checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options as the method's signature types them.
+
+        Raises:
+            UserError: An option is unknown to this method, or has a value that its type cannot take.
+        """
+        for key in options:
+            if key not in self.options:
+                raise UserError(f"the method '{self.name}' has no option '{key}'", fix=did_you_mean(key, self.options))
+        hints = get_type_hints(self.function, {**self.function.__globals__, "Run": Any, "Tuned": Any})
+        fields: dict[str, Any] = {name: (hints[name], default) for name, default in self.options.items()}
+        try:
+            model = create_model(self.name, __config__=ConfigDict(extra="forbid"), **fields)(**options)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            key = ".".join(str(part) for part in fault["loc"])
+            raise UserError(f"{self.name}.{key}: {fault['msg']}, not {fault['input']!r}") from error
+        return {name: getattr(model, name) for name in options}
+
+    def __call__(self, run: Run, options: Mapping[str, Any]) -> Tuned:
+        """Fine-tune."""
+        return self.function(run, **self.checked(options))
+
+
+def method(name: str, *, paper: str = "") -> Callable[[Callable[..., Tuned]], Callable[..., Tuned]]:
+    """Register a function as a method; its keyword-only parameters are its options, its docstring tells of it."""
+
+    def register(function: Callable[..., Tuned]) -> Callable[..., Tuned]:
+        parameters = inspect.signature(function).parameters.values()
+        options = {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+        doc = (function.__doc__ or "").strip().split("\n")[0]
+        _METHODS[name] = Method(name, paper, doc, options, function)
+        return function
+
+    return register
+
+
+def registry() -> list[Method]:
+    """All methods, in the order in which a reader meets them."""
+    from tether.methods import baselines, replay, tether  # noqa: F401  importing registers
+
+    return list(_METHODS.values())
+
+
+def find(name: str) -> Method:
+    """The method called ``name``.
+
+    Raises:
+        UserError: There is none.
+    """
+    methods = {known.name: known for known in registry()}
+    if name not in methods:
+        raise UserError(f"there is no method '{name}'", fix=did_you_mean(name, methods))
+    return methods[name]

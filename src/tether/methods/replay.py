@@ -1,0 +1,29 @@
+"""Replay: old data among the new."""
+
+from __future__ import annotations
+
+from tether.methods.registry import method
+from tether.methods.run import Run, Tuned
+from tether.training.anchored import Anchoring
+
+
+@method("replay-self", paper="arXiv:2403.01244")
+def replay_self(
+    run: Run,
+    *,
+    rank: int = 16,
+    alpha: int = 32,
+    learning_rate: float | None = None,
+    anchor_every: int = 2,
+    anchor_tokens: int = 384,
+) -> Tuned:
+    """LoRA that trains on tether's anchors as extra data: the same prompts, answers and tokens, but no budget.
+
+    The control for tether. Whoever wins only because it saw the safety prompts, wins here too.
+    """
+    parametrisation = run.parametrisation("lora")
+    anchoring = Anchoring(run.anchors, None, every=anchor_every, tokens=anchor_tokens)
+    model, cost, rate = run.fit(
+        run.load(parametrisation), parametrisation, learning_rate, rank=rank, alpha=alpha, anchoring=anchoring
+    )
+    return run.finish(model, parametrisation, rate, cost, anchors_sha256=run.anchors.sha256)

@@ -1,0 +1,64 @@
+"""tether: train under a drift budget, rewind, certify."""
+
+from __future__ import annotations
+
+import time
+
+from tether.methods.registry import method
+from tether.methods.run import Run, Tuned
+from tether.training.certificate import Certifier
+from tether.training.rewind import rewind
+from tether.training.anchored import Anchoring
+from tether.training.budget import Budget
+from tether.training.update import AdapterUpdate, Update, WeightUpdate
+
+GROUP_BUDGETS = {"general": 0.02, "safety": 0.005}
+OTHER_GROUPS = 0.02
+
+
+@method("tether")
+def tether(
+    run: Run,
+    *,
+    budget: float | dict[str, float] | None = None,
+    rank: int = 16,
+    alpha: int = 32,
+    learning_rate: float | None = None,
+    anchor_every: int = 2,
+    anchor_tokens: int = 384,
+    measure_every: int = 5,
+    multiplier: float = 1.0,
+    multiplier_rate: float = 0.15,
+    aim: float = 0.7,
+    rewinding: bool = True,
+) -> Tuned:
+    """The domain is learned while the model is held to its own answers on anchors, under a budget in nats per token."""
+    parametrisation = run.parametrisation("lora")
+    epsilons = budgets(budget, run.anchors.groups)
+    model = run.load(parametrisation)
+    certifier = Certifier(model, run.anchors, run.tokenizer.pad_token_id, epsilons)  # while the model is the base
+    before = WeightUpdate(model) if parametrisation == "full" else None
+    multipliers = Budget(epsilons, start=multiplier, rate=multiplier_rate, memory=0.8, aim=aim)
+    anchoring = Anchoring(run.anchors, multipliers, anchor_every, anchor_tokens, measure_every)
+    tuned, cost, rate = run.fit(model, parametrisation, learning_rate, rank=rank, alpha=alpha, anchoring=anchoring)
+
+    started = time.perf_counter()
+    update: Update = before.trained() if before else AdapterUpdate(tuned)
+    choice = rewind(update, run.live(tuned), run.select, run.anchors, epsilons, enabled=rewinding)
+    update.keep(choice.alpha)
+    rewound = time.perf_counter()
+    certificate = certifier.certify(tuned, choice.alpha)
+    certificate.write(run.out, run.base)
+    curves = {name: group.curve for name, group in multipliers.groups.items()}
+    seconds = {"base_states": certifier.seconds, "rewind": rewound - started, "certify": time.perf_counter() - rewound}
+    return run.finish(
+        tuned, parametrisation, rate, cost, rewind=choice.record(), multipliers=curves, extra_seconds=seconds
+    )
+
+
+def budgets(budget: float | dict[str, float] | None, groups: list[str]) -> dict[str, float]:
+    """The budget of every anchor group: one number for all, or by name over the defaults."""
+    if isinstance(budget, float | int):
+        return dict.fromkeys(groups, float(budget))
+    named = {**GROUP_BUDGETS, **(budget or {})}
+    return {group: named.get(group, OTHER_GROUPS) for group in groups}

@@ -1,0 +1,187 @@
+"""Single stages of the story for the command line: tune once, measure once, make anchors, preview the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tether import bases
+from tether.anchors.build import AnchorSettings
+from tether.anchors.store import build
+from tether.axes.registry import load_axes, measure
+from tether.chatdata.chats import Chat, split_select
+from tether.chatdata.rendering import Renderer
+from tether.config import Budget, split_settings
+from tether.environment import environment
+from tether.errors import UserError
+from tether.inference import LocalModel
+from tether.methods import find
+from tether.methods.run import RECORD_FILE, Run, read_record
+from tether.requirements import Requirement, check_requirements
+from tether.results import AxisResult, aggregate, read_items, summarise, write_items
+from tether.sources import load_dialogues
+from tether.training.certificate import CERTIFICATE_FILE
+
+LEARNED, LEARNED_END = "\x1b[32m", "\x1b[0m"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did: a record for `--json`, and the text that says it."""
+
+    record: dict[str, Any]
+    text: str
+
+
+def tune(
+    base: str,
+    data: str,
+    method: str,
+    out: Path,
+    budget: Budget | None = None,
+    anchors: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    requirements: Sequence[Requirement] = (),
+) -> Outcome:
+    """Fine-tune a base on data by one method, or go on with it.
+
+    Raises:
+        UserError: The method, an option or the data will not do, or ``out`` holds another fine-tuning.
+        RequirementNotMet: The certified drift misses a requirement.
+    """
+    training, seed, options = split_settings(settings or {})
+    chosen = find(method)
+    if budget is not None:
+        options["budget"] = budget
+    if training.learning_rate is not None:
+        options["learning_rate"] = training.learning_rate
+    options = chosen.checked(options)
+    asked = {"base": base, "data": data, "method": method, "options": options, "seed": seed, "training": training}
+    train, select = split_select(load_dialogues(data, split="train", limit=training.dialogues))
+    _claim(out, {**asked, "training": training.model_dump(mode="json"), "anchors": str(anchors or "")})
+    if read_record(out) is None:
+        run = Run(bases.resolve(base), train, select, out, training, seed, anchors)
+        chosen(run, options)
+    record = {"out": str(out), **(read_record(out) or {})}
+    certificate = bases.read_json(out / CERTIFICATE_FILE)
+    if certificate:
+        record["drift"] = certificate
+        drifts = {name: group["drift"] for name, group in certificate["groups"].items()}
+        check_requirements(requirements, {method: {"drift": drifts}})
+    elif requirements:
+        raise UserError(f"'{method}' certifies no drift, so nothing can be required of it", where="--require")
+    return Outcome(record, _told(out, record, certificate))
+
+
+def _told(out: Path, record: dict[str, Any], certificate: dict[str, Any] | None) -> str:
+    cost = record["cost"]
+    lines = [f"{out}: {record['parametrisation']}, {cost['seconds']:.0f} s, {cost['tokens_per_second']:.0f} tokens/s"]
+    for name, group in (certificate or {"groups": {}})["groups"].items():
+        lines.append(
+            f"drift on {name}: {group['drift']:.4f} nats/token (upper 95% bound {group['upper95']:.4f}, "
+            f"budget {group['budget']:g}, {group['prompts']} prompts)"
+        )
+    return "\n".join(lines)
+
+
+def _claim(out: Path, asked: dict[str, Any]) -> None:
+    """Take ``out`` for this fine-tuning, or find that it is this one's already."""
+    path = out / "asked.json"
+    held = bases.read_json(path)
+    if held is not None and held != asked:
+        differing = ", ".join(key for key in asked if held.get(key) != asked[key])
+        raise UserError(
+            f"the folder holds another fine-tuning (other {differing})", where=str(out), fix="name another folder"
+        )
+    if held is None and (out / RECORD_FILE).is_file():
+        raise UserError("the folder holds a tuned model already", where=str(out), fix="name another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    bases.write_json(path, asked)
+
+
+def preview(base: str, data: str, count: int) -> Outcome:
+    """The first dialogues as the model will read them, with what it learns in green (or between marks in JSON)."""
+    tokenizer = bases.load_tokenizer(bases.resolve(base))
+    chats = load_dialogues(data, split="train")
+    shown = [_marked(Renderer(tokenizer), chat) for chat in chats[:count]]
+    return Outcome({"examples": shown}, "\n\n".join(text for example in shown for text in _coloured(example)))
+
+
+def _marked(renderer: Renderer, chat: Chat) -> dict[str, Any]:
+    """One dialogue in pieces of text, each learned or not."""
+    encoded = renderer.encode(chat)
+    pieces: list[tuple[list[int], bool]] = []
+    for token, learned in zip(encoded.input_ids, encoded.learned, strict=True):
+        if not pieces or pieces[-1][1] != learned:
+            pieces.append(([], learned))
+        pieces[-1][0].append(token)
+    return {
+        "source": chat.source,
+        "tokens": len(encoded.input_ids),
+        "learned_tokens": sum(encoded.learned),
+        "pieces": [{"text": renderer.tokenizer.decode(ids), "learned": learned} for ids, learned in pieces],
+    }
+
+
+def _coloured(example: dict[str, Any]) -> tuple[str, str]:
+    head = f"--- {example['source']}: {example['tokens']} tokens, {example['learned_tokens']} learned (green)"
+    parts = (f"{LEARNED}{p['text']}{LEARNED_END}" if p["learned"] else p["text"] for p in example["pieces"])
+    return head, "".join(parts)
+
+
+def evaluate(
+    base: str,
+    adapter: Path | None,
+    sources: Mapping[str, Sequence[str]],
+    limit: int | None,
+    out: Path,
+    against: Path | None = None,
+    requirements: Sequence[Requirement] = (),
+) -> Outcome:
+    """Measure a model on the axes that are named, and write JSON with the per-item records beside it.
+
+    Raises:
+        UserError: A source or model will not do.
+        RequirementNotMet: A measurement misses a requirement.
+    """
+    loaded = load_axes(sources, {name: limit for names in sources.values() for name in names} if limit else {})
+    earlier = bases.read_json(against) if against else None
+    if against and earlier is None:
+        raise UserError("no such evaluation", where=str(against), fix="make one with `tether evaluate --out`")
+    resolved = bases.resolve(base)
+    live = LocalModel(bases.load_tuned(resolved, adapter), bases.load_tokenizer(resolved), str(adapter or base))
+    axes: dict[str, dict[str, Any]] = {}
+    for axis in loaded:
+        items = measure(live, axis, loaded[axis])
+        path = out.parent / f"{out.stem}-items" / f"{axis}.jsonl"
+        write_items(path, items)
+        axes[axis] = aggregate(items, path=str(path.relative_to(out.parent))).model_dump()
+        if earlier and against and axis in earlier["axes"]:
+            before = read_items(against.parent / earlier["axes"][axis]["items"])
+            axes[axis]["against"] = summarise(before, {"0": items}).model_dump()
+    record = {"base": base, "adapter": str(adapter) if adapter else None, "axes": axes, "environment": environment()}
+    bases.write_json(out, record)
+    flat = {axis: {**cell, **cell.get("against", {})} for axis, cell in axes.items()}
+    outcome = Outcome(record, "\n".join(_axis_line(axis, cell) for axis, cell in axes.items()))
+    check_requirements(requirements, {str(adapter or base): flat})
+    return outcome
+
+
+def _axis_line(axis: str, cell: dict[str, Any]) -> str:
+    result = AxisResult(**{key: cell[key] for key in AxisResult.model_fields})
+    interval = f" [{result.ci95[0]:.3f}, {result.ci95[1]:.3f}]" if result.ci95 else ""
+    metrics = ", ".join(f"{name} {value:.3f}" for name, value in result.metrics.items() if value is not None)
+    change = cell.get("against")
+    moved = f"; {change['delta']:+.3f} against before (p {change['p_value']:.3g})" if change and change["n"] else ""
+    return f"{axis}: {result.score:.3f}{interval}, n {result.n}{moved}\n  {metrics}"
+
+
+def anchors(base: str, out: Path, settings: AnchorSettings | None = None) -> Outcome:
+    """Make a base's anchors in ``out``."""
+    if out.is_dir() and any(out.iterdir()):
+        raise UserError("the folder is not empty", where=str(out), fix="name another folder")
+    made = build(bases.resolve(base), out, settings)
+    record = {"out": str(out), "sha256": made.sha256, "counts": made.counts()}
+    return Outcome(record, f"Anchors of {base}: {out}")

@@ -1,0 +1,359 @@
+"""The story: a base, its anchors, methods that fine-tune it, three axes before and after, a report.
+
+`compare` reads from top to bottom in that order. Every stage leaves its result in the run's folder and is passed over
+when it is there already, so that a study that was killed goes on where it stopped:
+
+    RUN/study.json                       what was asked
+    RUN/base/items/AXIS.jsonl            the base's answers (RUN/bases/NAME/ for a method's own base)
+    RUN/methods/NAME/sweep/RATE/         learning rates tried
+    RUN/methods/NAME/seed-N/             the tuned model, its record, drift.json and its answers
+    RUN/results.json, report.html, report.md, figures/
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tether import bases
+from tether.anchors.anchors import AnchorSet
+from tether.anchors.prompts import harmful_prompts
+from tether.anchors.store import anchors_for
+from tether.axes.drift import drift_items
+from tether.axes.registry import REGISTRY, Loaded, load_axes, measure
+from tether.chatdata.chats import Chat, split_select
+from tether.chatdata.leaks import find_leaks, user_words
+from tether.config import Plan, Study
+from tether.environment import environment, now
+from tether.errors import UserError
+from tether.inference import LocalModel
+from tether.methods import find
+from tether.methods.run import RECORD_FILE, Run, read_record
+from tether.progress import say
+from tether.report import write_report
+from tether.results import (
+    BeforeAfter,
+    GroupDrift,
+    Item,
+    MethodResult,
+    Records,
+    SeedResult,
+    StudyResults,
+    SweepPoint,
+    Train,
+    aggregate,
+    compare_methods,
+    read_items,
+    summarise_method,
+    write_items,
+    write_results,
+)
+from tether.sources import fingerprint, load_dialogues
+from tether.training.certificate import CERTIFICATE_FILE, Certifier
+
+
+def compare(
+    study: Study,
+    out: Path,
+    methods: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    study_path: Path | None = None,
+) -> StudyResults:
+    """Run a study, or go on with it.
+
+    Args:
+        study: What to compare.
+        out: The run's folder.
+        methods: Only these of the study's methods.
+        seeds: Other seeds than the study's.
+        study_path: Where the study was read from, for messages.
+
+    Raises:
+        UserError: The study cannot be run as it is, or ``out`` holds another study.
+    """
+    plans = [study.plan(name) for name in methods or study.methods]
+    if hosted := [plan.name for plan in plans if plan.method in HOSTED]:
+        raise UserError(
+            f"hosted fine-tuning is not in this version ({', '.join(hosted)})", fix="choose others with --methods"
+        )
+    story = _Story(study, out, list(seeds or study.seeds), _checked_axes(study, plans))
+    _claim(out, study, study_path)
+    for base in dict.fromkeys(plan.base for plan in plans):
+        story.measure_base(base)
+    for plan in plans:
+        story.sweep(plan)
+    for seed in story.seeds:  # seed by seed, so that a study cut short has all methods to compare
+        for plan in plans:
+            story.tune(plan, seed)
+            story.measure_tuned(plan, seed)
+    results = story.results(plans)
+    write_results(out / "results.json", results)
+    write_report(out)
+    return results
+
+
+def check(study: Study) -> list[str]:
+    """What a study would do, without doing it; everything that can be wrong with it is found here.
+
+    Raises:
+        UserError: A method, option or source is unknown, or a measured prompt is trained on.
+    """
+    plans = [study.plan(name) for name in study.methods]
+    axes = _checked_axes(study, plans)
+    train, select = _dialogues(study)
+    lines = [f"base {study.base}", f"data {study.data}: {len(train)} dialogues to train on, {len(select)} kept aside"]
+    lines += [_plan_line(plan) for plan in plans]
+    for axis, sources in axes.items():
+        lines += [f"{axis}: {name}, {len(items)} items" for name, items in sources.items()]
+    return [*lines, f"{len(plans)} methods x {len(study.seeds)} seeds"]
+
+
+# Columns of the seed study that are trained by their providers; a study may name them before tether can run them.
+HOSTED = ("openai", "together")
+
+
+class _Story:
+    """A study under way in its folder."""
+
+    def __init__(self, study: Study, out: Path, seeds: list[int], axes: Loaded) -> None:
+        self.study, self.out, self.seeds, self.axes = study, out, seeds, axes
+        self.train, self.select = _dialogues(study)
+        self.started = now()
+        self.base = cache(bases.resolve)
+        self.anchors = cache(self._anchors)
+
+    def _anchors(self, base: str) -> AnchorSet:
+        return anchors_for(self.base(base))
+
+    def measure_base(self, name: str) -> None:
+        """The base's answers on every axis."""
+        self._measure(self._base_folder(name), name, None)
+
+    def sweep(self, plan: Plan) -> None:
+        """Try each learning rate for a few steps and keep its loss on the dialogues kept aside."""
+        if len(plan.learning_rates) < 2:
+            return
+        for rate in plan.learning_rates:
+            folder = self._method(plan) / "sweep" / f"{rate:g}"
+            if (folder / RECORD_FILE).is_file():
+                continue
+            say(f"Trying {plan.name} at a learning rate of {rate:g}")
+            settings = plan.training.model_copy(update={"max_steps": self.study.sweep_steps, "epochs": None})
+            options = {**plan.options, "learning_rate": rate}
+            run = Run(self.base(plan.base), self.train, self.select, folder, settings, seed=0)
+            find(plan.method)(run, options)
+            self._keep_loss(run, folder)
+
+    def _keep_loss(self, run: Run, folder: Path) -> None:
+        """Write the select loss into the trial's record and let its weights go."""
+        record = read_record(folder) or {}
+        live = run.live(bases.load_tuned(run.base, folder))
+        losses = live.chat_losses(self.select)
+        loss = sum(nats for nats, _ in losses) / sum(tokens for _, tokens in losses)
+        for weights in folder.glob("*.safetensors"):
+            weights.unlink()
+        bases.write_json(folder / RECORD_FILE, {**record, "select_loss": loss})
+
+    def tune(self, plan: Plan, seed: int) -> None:
+        """One method with one seed."""
+        folder = self._seed(plan, seed)
+        if read_record(folder):
+            return
+        say(f"[bold]{plan.name}[/], seed {seed}")
+        options = dict(plan.options)
+        if plan.learning_rates:
+            options["learning_rate"] = self.chosen_rate(plan)
+        run = Run(self.base(plan.base), self.train, self.select, folder, plan.training, seed)
+        find(plan.method)(run, options)
+        gc.collect()
+
+    def chosen_rate(self, plan: Plan) -> float:
+        """The learning rate with the least loss on the dialogues kept aside."""
+        if len(plan.learning_rates) == 1:
+            return plan.learning_rates[0]
+        return min(self.swept(plan), key=lambda point: point.select_loss or float("inf")).learning_rate
+
+    def swept(self, plan: Plan) -> list[SweepPoint]:
+        """Every learning rate tried, with its loss."""
+        points = []
+        for rate in plan.learning_rates if len(plan.learning_rates) > 1 else ():
+            record = read_record(self._method(plan) / "sweep" / f"{rate:g}") or {}
+            points.append(SweepPoint(learning_rate=rate, select_loss=record.get("select_loss")))
+        return points
+
+    def measure_tuned(self, plan: Plan, seed: int) -> None:
+        """The tuned model's answers on every axis, and its drift."""
+        self._measure(self._seed(plan, seed), plan.base, self._seed(plan, seed))
+
+    def _measure(self, folder: Path, base: str, tuned: Path | None) -> None:
+        wanted = [*self.axes, *(["drift"] if tuned else [])]
+        missing = [axis for axis in wanted if not (folder / "items" / f"{axis}.jsonl").is_file()]
+        if not missing:
+            return
+        say(f"Measuring {folder.relative_to(self.out)}: {', '.join(missing)}")
+        resolved = self.base(base)
+        live = LocalModel(bases.load_tuned(resolved, tuned), bases.load_tokenizer(resolved), str(tuned or base))
+        for axis in missing:
+            items = self._drift(live, folder, resolved) if axis == "drift" else measure(live, axis, self.axes[axis])
+            write_items(folder / "items" / f"{axis}.jsonl", items)
+        gc.collect()
+
+    def _drift(self, live: LocalModel, folder: Path, base: bases.Base) -> list[Item]:
+        """Drift per prompt; a method that leaves no certificate of its own gets one without a budget."""
+        certifier = self.certifier(base.name)
+        drifts = certifier.drifts(live.model)
+        if not (folder / CERTIFICATE_FILE).is_file():
+            certifier.summarise(drifts).write(folder, base)
+        return drift_items(certifier, drifts)
+
+    def certifier(self, name: str) -> Certifier:
+        """The base's thoughts on the certify split."""
+        base = self.base(name)
+        tokenizer = bases.load_tokenizer(base)
+        return Certifier(bases.load_model(base), self.anchors(name), int(tokenizer.pad_token_id))
+
+    def results(self, plans: Sequence[Plan]) -> StudyResults:
+        """Everything that was measured, put together."""
+        records = {plan.name: self._records(plan) for plan in plans}
+        return StudyResults(
+            study=self.study.model_dump(exclude_defaults=True),
+            environment=environment(),
+            provenance=self._provenance(plans),
+            methods={plan.name: self._method_result(plan, records[plan.name]) for plan in plans},
+            comparisons=compare_methods(records, reference="tether" if "tether" in records else None),
+            sweeps={plan.name: self._sweep_result(plan) for plan in plans if len(plan.learning_rates) > 1},
+        )
+
+    def _records(self, plan: Plan) -> Records:
+        base = self._base_folder(plan.base)
+        after = {str(seed): self._items(self._seed(plan, seed)) for seed in self.seeds}
+        return Records(plan.base, self._items(base), after)
+
+    def _items(self, folder: Path) -> dict[str, Sequence[Item]]:
+        return {path.stem: read_items(path) for path in sorted((folder / "items").glob("*.jsonl"))}
+
+    def _method_result(self, plan: Plan, records: Records) -> MethodResult:
+        seeds = {str(seed): self._seed_result(plan, seed, records) for seed in self.seeds}
+        return MethodResult(base=plan.base, seeds=seeds, summary=summarise_method(records))
+
+    def _seed_result(self, plan: Plan, seed: int, records: Records) -> SeedResult:
+        folder, after = self._seed(plan, seed), records.after[str(seed)]
+        cost = (read_record(folder) or {})["cost"]
+        axes = {
+            axis: BeforeAfter(
+                before=aggregate(records.before[axis], path=self._path(self._base_folder(plan.base), axis)),
+                after=aggregate(after[axis], path=self._path(folder, axis)),
+            )
+            for axis in self.axes
+        }
+        train = Train(**{key: cost[key] for key in Train.model_fields})
+        return SeedResult(axes=axes, drift=_drift_groups(folder), train=train)
+
+    def _path(self, folder: Path, axis: str) -> str:
+        return str((folder / "items" / f"{axis}.jsonl").relative_to(self.out))
+
+    def _sweep_result(self, plan: Plan) -> list[SweepPoint]:
+        chosen = self.chosen_rate(plan)
+        return [point.model_copy(update={"chosen": point.learning_rate == chosen}) for point in self.swept(plan)]
+
+    def _provenance(self, plans: Sequence[Plan]) -> dict[str, Any]:
+        measured = {name: fingerprint(name) for sources in self.axes.values() for name in sources}
+        names = dict.fromkeys(plan.base for plan in plans)
+        return {
+            "data": {self.study.data: fingerprint(self.study.data, "train")},
+            "measured": measured,
+            "bases": {name: {"revision": self.base(name).revision, "licence": self.base(name).licence} for name in names},
+            "anchors": {name: self.anchors(name).sha256 for name in names},
+            "seeds": self.seeds,
+            "started": self.started,
+            "finished": now(),
+        }
+
+    def _base_folder(self, name: str) -> Path:
+        return self.out / "base" if name == self.study.base else self.out / "bases" / name.replace("/", "--")
+
+    def _method(self, plan: Plan) -> Path:
+        return self.out / "methods" / plan.name
+
+    def _seed(self, plan: Plan, seed: int) -> Path:
+        return self._method(plan) / f"seed-{seed}"
+
+
+def _dialogues(study: Study) -> tuple[list[Chat], list[Chat]]:
+    """Dialogues to train on, and those kept aside to choose by."""
+    return split_select(load_dialogues(study.data, split="train", limit=study.training.dialogues))
+
+
+def _plan_line(plan: Plan) -> str:
+    if plan.method in HOSTED:
+        return f"method {plan.name} on {plan.base}: hosted, which this version can name but not yet run"
+    rates = f", learning rates {', '.join(f'{rate:g}' for rate in plan.learning_rates)}" if plan.learning_rates else ""
+    return f"method {plan.name} on {plan.base}{rates}"
+
+
+def _checked_axes(study: Study, plans: Sequence[Plan]) -> Loaded:
+    """The items to measure, after everything that can be wrong with the study was looked for."""
+    for plan in plans:
+        if plan.method not in HOSTED:
+            rates = {"learning_rate": plan.learning_rates[0]} if plan.learning_rates else {}
+            find(plan.method).checked({**plan.options, **rates})
+    sources = {axis: getattr(study.axes, axis) for axis in REGISTRY}
+    return _without_leaks(study, load_axes(sources, study.limits))
+
+
+def _without_leaks(study: Study, axes: Loaded) -> Loaded:
+    """The items that stand in nothing that was trained on.
+
+    Raises:
+        UserError: One does, and the study does not say to drop such.
+    """
+    seen = {
+        "the training dialogues": user_words(load_dialogues(study.data, split="train", limit=study.training.dialogues)),
+        "the alignment and anchor prompts": [(text, text) for use in ("align", "anchors") for text in harmful_prompts(use)],
+    }
+    measured = {
+        f"{axis}:{name}": REGISTRY[axis].texts(items) for axis, sources in axes.items() for name, items in sources.items()
+    }
+    leaks = find_leaks(measured, seen)
+    exact = [leak for leak in leaks if leak.kind == "exact"]
+    if exact and study.leaks == "refuse":
+        raise UserError(
+            f"'{exact[0].text[:80]}' ({exact[0].a}) stands in {exact[0].b} too, and {len(exact) - 1} more do",
+            fix="take such prompts out, or say `leaks: drop` in the study to leave them out",
+        )
+    if leaks:
+        say(f"{len(exact)} measured prompts stand in what is trained on and are left out, {len(leaks) - len(exact)} nearly do")
+    dropped = {(leak.a, leak.id_a) for leak in exact}
+    return {
+        axis: {
+            name: [item for item in items if (f"{axis}:{name}", item.id) not in dropped] for name, items in sources.items()
+        }
+        for axis, sources in axes.items()
+    }
+
+
+def _claim(out: Path, study: Study, study_path: Path | None) -> None:
+    """Take the folder for this study, or find that it holds it already."""
+    asked = study.model_dump(mode="json", exclude={"seeds"})
+    path = out / "study.json"
+    if path.is_file():
+        if json.loads(path.read_text(encoding="utf-8")) != asked:
+            raise UserError("the folder holds another study", where=str(out), fix="name another folder with --out")
+        return
+    if out.is_dir() and any(out.iterdir()):
+        raise UserError("the folder is not empty and holds no study", where=str(out), fix="name another with --out")
+    out.mkdir(parents=True, exist_ok=True)
+    bases.write_json(path, asked)
+    if study_path:
+        shutil.copyfile(study_path, out / "study.yaml")
+
+
+def _drift_groups(folder: Path) -> dict[str, GroupDrift]:
+    """Drift by anchor group, as `drift.json` has it."""
+    groups: Mapping[str, Any] = json.loads((folder / CERTIFICATE_FILE).read_text(encoding="utf-8"))["groups"]
+    return {name: GroupDrift(**group) for name, group in groups.items()}

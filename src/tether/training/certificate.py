@@ -1,0 +1,114 @@
+"""The certificate: exact drift on anchors that nothing else has looked at, in `drift.json` beside the weights."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tether.anchors.drift import GroupDrift, answer_states, exact_drift, summarise
+from tether.bases import Base, write_json
+from tether.progress import say
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+    from tether.anchors.anchors import Anchor, AnchorSet
+
+CERTIFICATE_FILE = "drift.json"
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """How far a model moved from its base.
+
+    Attributes:
+        alpha: The scale of the update that was kept.
+        groups: Drift by anchor group on the certify split.
+        epsilons: Budget by group, nats per answer token; empty where there was none.
+        anchors_sha256: Which anchors.
+    """
+
+    alpha: float
+    groups: dict[str, GroupDrift]
+    epsilons: dict[str, float]
+    anchors_sha256: str
+
+    @property
+    def above(self) -> list[str]:
+        """Groups whose upper 95% bound is above their budget."""
+        return [name for name, epsilon in self.epsilons.items() if self.groups[name].upper95 > epsilon]
+
+    def write(self, folder: Path, base: Base) -> None:
+        """Write `drift.json`, and say so loudly where a group is above its budget."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / CERTIFICATE_FILE, self.as_json(base))
+        for name in self.above:
+            say(
+                f"[bold red]ABOVE BUDGET[/]: drift on '{name}' is {self.groups[name].drift:.4f} nats/token, upper 95% "
+                f"bound {self.groups[name].upper95:.4f}, budget {self.epsilons[name]:g} ({folder})"
+            )
+
+    def as_json(self, base: Base) -> dict[str, Any]:
+        """The contract of `drift.json`."""
+        groups = {name: {**asdict(drift), "budget": self.epsilons.get(name)} for name, drift in self.groups.items()}
+        return {
+            "budget": self.epsilons,
+            "alpha": self.alpha,
+            "base": base.name,
+            "revision": base.revision,
+            "anchors_sha256": self.anchors_sha256,
+            "within_budget": not self.above,
+            "groups": groups,
+        }
+
+
+class Certifier:
+    """Keeps the base's last hidden states on the certify split, to compare a tuned model with them later.
+
+    Args:
+        model: The base, before anything has changed in it.
+        anchors: The anchors.
+        pad_id: The tokenizer's pad token.
+        epsilons: Budget by group; without one, every group is measured.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, anchors: AnchorSet, pad_id: int, epsilons: dict[str, float] | None = None
+    ) -> None:
+        started = time.perf_counter()
+        self.anchors, self.pad_id, self.epsilons = anchors, pad_id, epsilons or {}
+        self._head = copy.deepcopy(model.get_output_embeddings())
+        self._states = {
+            group: answer_states(model, self._certify(group), pad_id, f"The base on its {group} anchors")
+            for group in anchors.groups
+        }
+        self.seconds = time.perf_counter() - started
+
+    def _certify(self, group: str) -> list[Anchor]:
+        return [self.anchors.anchors[i] for i in self.anchors.indices(group, "certify")]
+
+    def drifts(self, model: PreTrainedModel) -> dict[str, list[torch.Tensor]]:
+        """Per group and prompt, the exact drift of each answer token."""
+        head = model.get_output_embeddings()
+        return {
+            group: [
+                exact_drift(base, self._head, states, head).cpu()
+                for base, states in zip(
+                    kept, answer_states(model, self._certify(group), self.pad_id, f"Drift on {group}"), strict=True
+                )
+            ]
+            for group, kept in self._states.items()
+        }
+
+    def certify(self, model: PreTrainedModel, alpha: float = 1.0) -> Certificate:
+        """The certificate of a tuned model."""
+        return self.summarise(self.drifts(model), alpha)
+
+    def summarise(self, drifts: dict[str, list[torch.Tensor]], alpha: float = 1.0) -> Certificate:
+        """The certificate that measured drifts amount to."""
+        groups = {group: summarise(per_prompt) for group, per_prompt in drifts.items()}
+        return Certificate(alpha, groups, self.epsilons, self.anchors.sha256)
