@@ -20,5 +20,7 @@ def lora(run: Run, *, rank: int = 16, alpha: int = 32, learning_rate: float | No
 
 def _plain(run: Run, own: str, learning_rate: float | None, rank: int = 16, alpha: int = 32) -> Tuned:
     parametrisation = run.parametrisation(own)
-    model, cost, rate = run.fit(run.load(parametrisation), parametrisation, learning_rate, rank=rank, alpha=alpha)
+    model, cost, rate = run.fit(
+        run.load(parametrisation), parametrisation, learning_rate, rank=rank, alpha=alpha
+    )
     return run.finish(model, parametrisation, rate, cost)

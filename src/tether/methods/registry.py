@@ -44,7 +44,9 @@ class Method:
         """
         for key in options:
             if key not in self.options:
-                raise UserError(f"the method '{self.name}' has no option '{key}'", fix=did_you_mean(key, self.options))
+                raise UserError(
+                    f"the method '{self.name}' has no option '{key}'", fix=did_you_mean(key, self.options)
+                )
         hints = get_type_hints(self.function, {**self.function.__globals__, "Run": Any, "Tuned": Any})
         fields: dict[str, Any] = {name: (hints[name], default) for name, default in self.options.items()}
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,8 @@ from tether.anchors.store import anchors_for
 from tether.chatdata.rendering import Renderer
 from tether.inference import LocalModel
 from tether.training.batches import as_row
-from tether.training.loop import Cost, fit
+from tether.training.cost import Cost
+from tether.training.loop import fit
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -154,7 +155,7 @@ class Run:
             "learning_rate": rate,
             "seed": self.seed,
             "training": self.settings.model_dump(),
-            "cost": {**asdict(cost), "tokens_per_second": cost.tokens_per_second},
+            "cost": cost.record(),
             **extra,
         }
         bases.write_json(self.out / RECORD_FILE, record)

@@ -36,11 +36,15 @@ def tether(
     parametrisation = run.parametrisation("lora")
     epsilons = budgets(budget, run.anchors.groups)
     model = run.load(parametrisation)
-    certifier = Certifier(model, run.anchors, run.tokenizer.pad_token_id, epsilons)  # while the model is the base
+    certifier = Certifier(
+        model, run.anchors, run.tokenizer.pad_token_id, epsilons
+    )  # while the model is the base
     before = WeightUpdate(model) if parametrisation == "full" else None
     multipliers = Budget(epsilons, start=multiplier, rate=multiplier_rate, memory=0.8, aim=aim)
     anchoring = Anchoring(run.anchors, multipliers, anchor_every, anchor_tokens, measure_every)
-    tuned, cost, rate = run.fit(model, parametrisation, learning_rate, rank=rank, alpha=alpha, anchoring=anchoring)
+    tuned, cost, rate = run.fit(
+        model, parametrisation, learning_rate, rank=rank, alpha=alpha, anchoring=anchoring
+    )
 
     started = time.perf_counter()
     update: Update = before.trained() if before else AdapterUpdate(tuned)
@@ -50,7 +54,11 @@ def tether(
     certificate = certifier.certify(tuned, choice.alpha)
     certificate.write(run.out, run.base)
     curves = {name: group.curve for name, group in multipliers.groups.items()}
-    seconds = {"base_states": certifier.seconds, "rewind": rewound - started, "certify": time.perf_counter() - rewound}
+    seconds = {
+        "base_states": certifier.seconds,
+        "rewind": rewound - started,
+        "certify": time.perf_counter() - rewound,
+    }
     return run.finish(
         tuned, parametrisation, rate, cost, rewind=choice.record(), multipliers=curves, extra_seconds=seconds
     )

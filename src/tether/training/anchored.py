@@ -57,7 +57,9 @@ class AnchoredTrainer(DomainTrainer):
         self._train = {name: _stream(anchoring.anchors, name, "train", share, seed) for name in names}
         self._select = {name: _stream(anchoring.anchors, name, "select", share, seed) for name in names}
 
-    def training_step(self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+    def training_step(
+        self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None
+    ) -> torch.Tensor:
         """A domain step, then an anchor batch where one is due; both add to the same gradient."""
         loss = super().training_step(model, inputs, num_items_in_batch)
         step, budget = self.state.global_step, self.anchoring.budget
@@ -82,7 +84,9 @@ class AnchoredTrainer(DomainTrainer):
         logits, targets = self._answers(model, indices)
         return cross_entropy(logits.float(), targets)
 
-    def _drifts(self, model: torch.nn.Module, streams: dict[str, Iterator[list[int]]]) -> dict[str, torch.Tensor]:
+    def _drifts(
+        self, model: torch.nn.Module, streams: dict[str, Iterator[list[int]]]
+    ) -> dict[str, torch.Tensor]:
         """Mean drift per answer token of the next few anchors of every group, in one pass."""
         chosen = {name: next(stream) for name, stream in streams.items()}
         indices = [index for group in chosen.values() for index in group]
@@ -90,7 +94,9 @@ class AnchoredTrainer(DomainTrainer):
         logits, _ = self._answers(model, indices)
         top_ids, top_logprobs = (part.to(logits.device) for part in anchors.cached(indices))
         drift = bucketed_drift(logits, top_ids, top_logprobs)
-        lengths = [sum(len(anchors.anchors[index].answer_ids) for index in group) for group in chosen.values()]
+        lengths = [
+            sum(len(anchors.anchors[index].answer_ids) for index in group) for group in chosen.values()
+        ]
         return {name: part.mean() for name, part in zip(chosen, drift.split(lengths), strict=True)}
 
     def _answers(self, model: torch.nn.Module, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -25,7 +25,10 @@ class TokenBatches(BatchSampler):
 
     def __init__(self, lengths: Sequence[int], tokens: int, seed: int) -> None:
         self.lengths, self.tokens, self.seed, self.epoch = list(lengths), tokens, seed, 0
-        self.batch_size, self.drop_last = 1, False  # read by accelerate, which shards whole batches over processes
+        self.batch_size, self.drop_last = (
+            1,
+            False,
+        )  # read by accelerate, which shards whole batches over processes
         self._batches = self._cut(torch.Generator().manual_seed(seed))
 
     def set_epoch(self, epoch: int) -> None:
@@ -55,7 +58,7 @@ class TokenBatches(BatchSampler):
 
 
 def collate(rows: Sequence[dict[str, list[int]]], pad_id: int) -> dict[str, torch.Tensor]:
-    """Right-padded ``input_ids`` and ``labels``, int64 of shape (rows, longest).
+    """Right-padded ``input_ids`` and ``labels``, int64 of shape (rows, longest), and the number of real ``tokens``.
 
     There is no attention mask: under causal attention no real position sees the padding behind it, and without a
     mask attention takes its fast causal path.
@@ -66,10 +69,14 @@ def collate(rows: Sequence[dict[str, list[int]]], pad_id: int) -> dict[str, torc
     for index, row in enumerate(rows):
         ids[index, : len(row["input_ids"])] = torch.tensor(row["input_ids"])
         labels[index, : len(row["labels"])] = torch.tensor(row["labels"])
-    return {"input_ids": ids, "labels": labels}
+    tokens = torch.tensor(sum(len(row["input_ids"]) for row in rows))
+    return {"input_ids": ids, "labels": labels, "tokens": tokens}
 
 
 def as_row(encoded: Encoded) -> dict[str, list[int]]:
     """A training row of an encoded chat: labels are the ids of learned tokens."""
     pairs = zip(encoded.input_ids, encoded.learned, strict=True)
-    return {"input_ids": list(encoded.input_ids), "labels": [token if learned else IGNORED for token, learned in pairs]}
+    return {
+        "input_ids": list(encoded.input_ids),
+        "labels": [token if learned else IGNORED for token, learned in pairs],
+    }

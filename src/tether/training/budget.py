@@ -11,7 +11,9 @@ import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-LARGEST_STEP = 1.0  # bounds one update's relative excess, so that a single noisy batch cannot throw the multiplier
+LARGEST_STEP = (
+    1.0  # bounds one update's relative excess, so that a single noisy batch cannot throw the multiplier
+)
 SMALLEST, LARGEST = 1e-2, 1e3
 
 
@@ -66,7 +68,9 @@ class Budget:
 
     def save(self, path: Path) -> None:
         """Write multipliers and curves beside a checkpoint."""
-        path.write_text(json.dumps({name: asdict(group) for name, group in self.groups.items()}), encoding="utf-8")
+        path.write_text(
+            json.dumps({name: asdict(group) for name, group in self.groups.items()}), encoding="utf-8"
+        )
 
     def load(self, path: Path) -> None:
         """Go on from a checkpoint's multipliers."""

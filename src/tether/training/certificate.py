@@ -54,7 +54,9 @@ class Certificate:
 
     def as_json(self, base: Base) -> dict[str, Any]:
         """The contract of `drift.json`."""
-        groups = {name: {**asdict(drift), "budget": self.epsilons.get(name)} for name, drift in self.groups.items()}
+        groups = {
+            name: {**asdict(drift), "budget": self.epsilons.get(name)} for name, drift in self.groups.items()
+        }
         return {
             "budget": self.epsilons,
             "alpha": self.alpha,
@@ -77,7 +79,11 @@ class Certifier:
     """
 
     def __init__(
-        self, model: PreTrainedModel, anchors: AnchorSet, pad_id: int, epsilons: dict[str, float] | None = None
+        self,
+        model: PreTrainedModel,
+        anchors: AnchorSet,
+        pad_id: int,
+        epsilons: dict[str, float] | None = None,
     ) -> None:
         started = time.perf_counter()
         self.anchors, self.pad_id, self.epsilons = anchors, pad_id, epsilons or {}
@@ -98,7 +104,9 @@ class Certifier:
             group: [
                 exact_drift(base, self._head, states, head).cpu()
                 for base, states in zip(
-                    kept, answer_states(model, self._certify(group), self.pad_id, f"Drift on {group}"), strict=True
+                    kept,
+                    answer_states(model, self._certify(group), self.pad_id, f"Drift on {group}"),
+                    strict=True,
                 )
             ]
             for group, kept in self._states.items()

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import resource
-import sys
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +18,7 @@ from trl import SFTConfig
 
 from tether.progress import Task, task
 from tether.training.anchored import BUDGET_FILE, AnchoredTrainer, Anchoring
+from tether.training.cost import Cost, peak_memory, reset_peak_memory
 from tether.training.trainer import DomainTrainer
 
 if TYPE_CHECKING:
@@ -29,30 +28,6 @@ if TYPE_CHECKING:
     from tether.config import Training
 
 COST_FILE = "cost.json"
-
-
-@dataclass
-class Cost:
-    """What a run took, summed over restarts.
-
-    Attributes:
-        seconds: Wall clock inside training steps.
-        tokens: Domain tokens seen, padding included.
-        peak_memory_bytes: Highest resident (CPU) or allocated (CUDA) memory.
-        trainable_parameters: Parameters with gradients.
-        losses: (step, mean domain loss in nats per learned token) as logged.
-    """
-
-    seconds: float = 0.0
-    tokens: int = 0
-    peak_memory_bytes: int = 0
-    trainable_parameters: int = 0
-    losses: list[tuple[int, float]] = field(default_factory=list)
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Domain tokens per second of training."""
-        return self.tokens / self.seconds if self.seconds else 0.0
 
 
 def fit(
@@ -96,11 +71,14 @@ def fit(
             "peft_config": adapter,
             "callbacks": [watcher],
             "batch_tokens": settings.batch_tokens,
+            "cost": watcher.cost,
         }
         torch.manual_seed(seed)
         trainer = AnchoredTrainer(anchoring=anchoring, **options) if anchoring else DomainTrainer(**options)
         # The bar and the log file tell what transformers' own printer would.
-        for printer in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == "PrinterCallback"]:
+        for printer in [
+            c for c in trainer.callback_handler.callbacks if type(c).__name__ == "PrinterCallback"
+        ]:
             trainer.remove_callback(printer)
         last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
         trainer.train(resume_from_checkpoint=last)
@@ -153,7 +131,8 @@ class _Watcher(TrainerCallback):
         reset_peak_memory()
         if state.global_step:
             checkpoint = self.folder / f"checkpoint-{state.global_step}"
-            self.cost = Cost(**json.loads((checkpoint / COST_FILE).read_text(encoding="utf-8")))
+            # In place: the trainer counts its tokens into the same object.
+            vars(self.cost).update(json.loads((checkpoint / COST_FILE).read_text(encoding="utf-8")))
             if self.budget:
                 self.budget.load(checkpoint / BUDGET_FILE)
             self.bar.advance(state.global_step)
@@ -162,13 +141,15 @@ class _Watcher(TrainerCallback):
         self._started = time.perf_counter()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.cost.seconds += time.perf_counter() - self._started
+        self.cost.step_seconds.append(time.perf_counter() - self._started)
         drifts = self.budget.groups if self.budget else {}
         shown = [f"{name} {group.drift:.3f}" for name, group in drifts.items() if group.drift is not None]
         loss = [f"loss {self.cost.losses[-1][1]:.2f}"] if self.cost.losses else []
         self.bar.advance(note=", ".join([*loss, *(["drift " + ", ".join(shown)] if shown else [])]))
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+    def on_log(
+        self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any
+    ) -> None:
         if logs and "loss" in logs:
             self.cost.losses.append((state.global_step, float(logs["loss"])))
 
@@ -179,21 +160,3 @@ class _Watcher(TrainerCallback):
         self.cost.peak_memory_bytes = max(self.cost.peak_memory_bytes, peak_memory())
         path = self.folder / f"checkpoint-{state.global_step}" / COST_FILE
         path.write_text(json.dumps(asdict(self.cost)), encoding="utf-8")
-
-
-def reset_peak_memory() -> None:
-    """Begin to measure peak memory anew, where the system allows it."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    elif sys.platform == "linux":
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_memory() -> int:
-    """Peak memory in bytes: allocated on CUDA, else resident since the last reset (since the start off Linux)."""
-    if torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
-    if sys.platform == "linux":
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -76,7 +76,9 @@ def rewind(
     largest = 1.0 if curve[0].fits else _largest_that_fits(judge, curve)
     judged = [judge.loss(point) for point in _candidates(judge, largest, curve)]
     best = min(judged, key=lambda point: point.loss if point.loss is not None else float("inf"))
-    say(f"Rewind: of scales {', '.join(f'{p.alpha:.2f} (loss {p.loss:.3f})' for p in judged)}, {best.alpha:.2f} is best")
+    say(
+        f"Rewind: of scales {', '.join(f'{p.alpha:.2f} (loss {p.loss:.3f})' for p in judged)}, {best.alpha:.2f} is best"
+    )
     return Choice(best.alpha, sorted([*curve, *judged], key=lambda point: point.alpha))
 
 
@@ -93,7 +95,9 @@ class _Judge:
         with self.update.scaled(alpha):
             by_group = {
                 group: summarise(
-                    cached_drifts(self.live.model, self.anchors, self.anchors.indices(group, "select"), pad_id)
+                    cached_drifts(
+                        self.live.model, self.anchors, self.anchors.indices(group, "select"), pad_id
+                    )
                 )
                 for group in self.epsilons
             }

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from trl import SFTTrainer
 
 from tether.training.batches import IGNORED, TokenBatches, collate
+from tether.training.cost import Cost
 
 
 class DomainTrainer(SFTTrainer):
@@ -22,21 +23,31 @@ class DomainTrainer(SFTTrainer):
 
     Args:
         batch_tokens: Padded tokens of one batch.
+        cost: Counts the tokens seen.
         **kwargs: As TRL's SFTTrainer; the dataset is encoded already (``dataset_kwargs={"skip_prepare_dataset": True}``).
     """
 
-    def __init__(self, *, batch_tokens: int, **kwargs: Any) -> None:
-        self.batch_tokens = batch_tokens
+    def __init__(self, *, batch_tokens: int, cost: Cost, **kwargs: Any) -> None:
+        self.batch_tokens, self.cost = batch_tokens, cost
         super().__init__(**kwargs)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches by tokens instead of by rows."""
         rows: Any = self.train_dataset
-        sampler = TokenBatches([len(ids) for ids in rows["input_ids"]], self.batch_tokens, self.args.data_seed)
+        sampler = TokenBatches(
+            [len(ids) for ids in rows["input_ids"]], self.batch_tokens, self.args.data_seed
+        )
         pad_id = self.processing_class.pad_token_id
         return self.accelerator.prepare(  # type: ignore[no-any-return]
             DataLoader(rows, batch_sampler=sampler, collate_fn=partial(collate, pad_id=pad_id))
         )
+
+    def training_step(
+        self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        """One batch forward and backward."""
+        self.cost.tokens += int(inputs.pop("tokens"))
+        return super().training_step(model, inputs, num_items_in_batch)
 
     def compute_loss(
         self,
