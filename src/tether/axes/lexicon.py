@@ -1,7 +1,7 @@
 """The words of hotel talk: every table by which a step is read from a text, in one place.
 
-All patterns meet lower-case text. They were tuned on the training dialogues of the Schema-Guided Dialogue set's hotel
-services and on the built-in hotel dialogues.
+All patterns meet lower-case text. They were tuned on the training dialogues of the Schema-Guided Dialogue
+set's hotel services and on the built-in hotel dialogues.
 """
 
 from __future__ import annotations
@@ -9,75 +9,101 @@ from __future__ import annotations
 import re
 
 ASKED = {
-    "place": r"\bwhere(abouts?)?\b(?! (is|are) (it|they|the hotel))|(which|what|name of the|specific|particular) "
-    r"(\w+ )?(city|cities|area|location|place|destination|town|region)|\b(city|area|location|destination)s?\b",
-    "hotel": r"(which|what|particular|specific|preferred|any|certain|name of the|of a|about the) (\w+ )?hotels?\b(?! room)"
-    r"|hotel('s)? (name|in mind|preference)|hotel (do|would|are|did) you|preference (in|on|for|of) (the |a )?hotel|hotel (that )?you('d|'re|r|\b)",
-    "check_in": r"check(ing)?[- ]?in\b|arriv|\bstart|\bwhen\b(?!.*(check(ing)?[- ]?out|leav|depart))|begin|\bget there"
-    r"|(what|which) (\w+ )?(dates?|days?)\b(?!.*(check(ing)?[- ]?out|leav|depart))|from (what|which)",
-    "check_out": r"check(ing)?[- ]?(in )?(and |or |& |/ ?)?(check(ing)?[- ]?)?out\b|leav(e|ing)|depart|\bend (date|day)"
-    r"|until (what|which|when)|(what|which) (\w+ ){0,3}(dates|days)\b(?!.*check(ing)?[- ]?in)|(in|arrival) and out",
-    "nights": r"how (many|long)( \w+){0,3} (nights?|days?)|how long|(number|length|duration) of (the |your )?"
-    r"(nights?|days?|stay)|how many (nights?|days?)|duration",
-    "people": r"(how many|number of|count of|amount of)( \w+){0,2} (people|persons?|guests?|adults?|travell?ers?|visitors|members|individuals|of you)"
-    r"|how (large|big|many).*\b(group|party|people)\b|how many (are|will|is) |(group|party) size|size of (the |your )?(group|party)",
+    "place": (
+        r"\bwhere(abouts?)?\b(?! (is|are) (it|they|the hotel))|(which|what|name of the|specific|"
+        r"particular) (\w+ )?(city|cities|area|location|place|destination|town|region)|\b(city|area|"
+        r"location|destination)s?\b"
+    ),
+    "hotel": (
+        r"(which|what|particular|specific|preferred|any|certain|name of the|of a|about the) (\w+ "
+        r")?hotels?\b(?! room)|hotel('s)? (name|in mind|preference)|hotel (do|would|are|did) you|"
+        r"preference (in|on|for|of) (the |a )?hotel|hotel (that )?you('d|'re|r|\b)"
+    ),
+    "check_in": (
+        r"check(ing)?[- ]?in\b|arriv|\bstart|\bwhen\b(?!.*(check(ing)?[- ]?out|leav|depart))|begin|"
+        r"\bget there|(what|which) (\w+ )?(dates?|days?)\b(?!.*(check(ing)?[- ]?out|leav|depart))|from "
+        r"(what|which)"
+    ),
+    "check_out": (
+        r"check(ing)?[- ]?(in )?(and |or |& |/ ?)?(check(ing)?[- ]?)?out\b|leav(e|ing)|depart|\bend "
+        r"(date|day)|until (what|which|when)|(what|which) (\w+ ){0,3}(dates|days)\b(?!.*check(ing)?[- "
+        r"]?in)|(in|arrival) and out"
+    ),
+    "nights": (
+        r"how (many|long)( \w+){0,3} (nights?|days?)|how long|(number|length|duration) of (the |your "
+        r")?(nights?|days?|stay)|how many (nights?|days?)|duration"
+    ),
+    "people": (
+        r"(how many|number of|count of|amount of)( \w+){0,2} (people|persons?|guests?|adults?|"
+        r"travell?ers?|visitors|members|individuals|of you)|how (large|big|many).*\b(group|party|"
+        r"people)\b|how many (are|will|is) |(group|party) size|size of (the |your )?(group|party)"
+    ),
     "rooms": r"(how many|number of|amount of)( \w+){0,2} rooms?",
     "stars": r"(how many|what|which|minimum)( \w+){0,2} (star|rating)",
     "price": r"budget|price range|(how much|what price).*(pay|spend)",
-    "room": r"(which|what) (kind of |type of |sort of )?rooms?\b|room type",
+    "room": r"(kind|type|sort) of rooms?\b|room type",
     "name": r"(which|what|whose) (is your )?name|(your|guest'?s?|full) name",
-    "choice": r"which (one|of (them|these|those))?\b.*(prefer|like|take|choose)|which do you prefer",
+    "choice": (
+        r"which (one|room|hotel|of (them|these|those))?\b.*(prefer|like|take|choose)|which do you "
+        r"prefer"
+    ),
     "reference": r"\breference\b",
     "change": r"what (would you like|should i|do you want)( me)?( to)? change",
 }
 """What an asking sentence asks about."""
 
 ASKING = (
-    r"\?|please\W*$|^(is|are|do|does|did|can|could|would|will|shall|should|may|any\w*) |\b(what|whats|what's|which|where|when|whose|how (many|long|large|big|much))\b|\b(can|could|would|will|may|do) (you|i)\b"
-    r"|\b(please|kindly) (\w+ )?(tell|give|provide|specify|mention|let|enter|share|choose|select|state)"
-    r"|\b(tell|give|let) me\b|\bi('ll| will)?( also)? need\b|\bany (specific|particular|desired|preferred)"
+    r"\?|please\W*$|^(is|are|do|does|did|can|could|would|will|shall|should|may|any\w*) |\b(what|whats|"
+    r"what's|which|where|when|whose|how (many|long|large|big|much))\b|\b(can|could|would|will|may|do) "
+    r"(you|i)\b|\b(please|kindly) (\w+ )?(tell|give|provide|specify|mention|let|enter|share|choose|"
+    r"select|state)|\b(tell|give|let) me\b|\bi('ll| will)?( also)? need\b|\bany (specific|particular|"
+    r"desired|preferred)"
 )
 """A sentence that asks, with or without a question mark."""
 
 SEEKING = (
-    r"\bplease\W*$|\bdates?\W*$|\byour \w+ (in|out)\b|\bhow about\b|\bpreference|\bwhereabouts?\b|\b(what|whats|which|where|when|whose|how (many|long|large|big))\b|\b(tell|give|let|provide|specify|mention|share)\b"
-    r"|\bneed\b|\bany\b|\bdo you (already |also )?(have|know)\b|\bhave you\b|\b(desired|preferred|specific|particular|in mind)\b|\breference\b|\bname\b"
+    r"\bplease\W*$|\bdates?\W*$|\byour \w+ (in|out)\b|\bhow about\b|\bpreference|\bwhereabouts?\b|"
+    r"\b(what|whats|which|where|when|whose|how (many|long|large|big))\b|\b(tell|give|let|provide|"
+    r"specify|mention|share)\b|\bneed\b|\bany\b|\bdo you (already |also )?(have|know)\b|\bhave you\b|"
+    r"\b(desired|preferred|specific|particular|in mind)\b|\breference\b|\bname\b"
 )
 """An asking sentence that wants more than a yes or no."""
 
 CONFIRMING = (
-    r"\bconfirm(ing)?\b|\b(is|was|are) (that|this|it|everything|these|the (details|info\w*)|all (that|this)|they) "
-    r"(all )?(correct|right|ok|okay|accurate|good|fine)|\bcorrect\b\W*$|\bright\b\W*$|\bdouble[- ]check|\bverify"
-    r"|make sure|is (that|this) what you"
+    r"\bconfirm(ing)?\b|\b(is|was|are) (that|this|it|everything|these|the (details|info\w*)|all (that|"
+    r"this)|they) (all )?(correct|right|ok|okay|accurate|good|fine)|\bcorrect\b\W*$|\bright\b\W*$|"
+    r"\bdouble[- ]check|\bverify|make sure|is (that|this) what you"
 )
 MORE = (
-    r"\banything (i can|you (need|want|like))\b|help you (again|with another)|still help|further assist|check another"
-    r"|\bneed my\b|\b(need|want|something) more\b|\b(any|some)[- ]?(thing|one)? ?(else|more|further|other)\b|\b(what|how) else\b|\belse (that )?(i|can|you)\b"
-    r"|(more|further|other|additional|any) (\w+ )?(help|assistance|queries|questions|needs)"
-    r"|any (other )?inform\w*"
-    r""
-    r"|help you (out )?(with )?(any|some)(thing|one)?|(some|any)thing (different|more|further)"
-    r"|(try|look\w*|search\w*)( for)? (another|different|other)|help (you )?further|assist (you )?further"
-    r"|other (dates|requirements|way)"
+    r"\banything (i can|you (need|want|like))\b|help you (again|with another)|still help|further "
+    r"assist|check another|\bneed my\b|\b(need|want|something) more\b|\b(any|some)[- ]?(thing|one)? "
+    r"?(else|more|further|other)\b|\b(what|how) else\b|\belse (that )?(i|can|you)\b|(more|further|"
+    r"other|additional|any) (\w+ )?(help|assistance|queries|questions|needs)|any (other )?inform\w*|"
+    r"help you (out )?(with )?(any|some)(thing|one)?|(some|any)thing (different|more|further)|(try|"
+    r"look\w*|search\w*)( for)? (another|different|other)|help (you )?further|assist (you )?further|"
+    r"other (dates|requirements|way)"
 )
 BOOKED = (
-    r"succ?es+f?|\bis now (a|an|one|two|three|four|\d)\b|\b(been|was) (changed|updated|moved|accepted)\b"
-    r"|\byou have (reserved|booked)\b|you (reserved|booked)\b|managed to (book|reserve)|went (through|thru)|(is|are|was|were|has been|have been|been|'s|got) (now |already |all |just )*"
-    r"(booked|reserved|confirmed|complete[d]?|made|set|done|secured|finali[sz]ed|ready|placed|approved)\b"
-    r"|\b(i|we)('ve|'ll| have| was able to| just)?( just| now| already| also| successfully)* "
-    r"(booked|reserved|made|completed|confirmed|secured|got you|placed|make|scheduled|set (you )?up)\b"
-    r"|is (all )?yours|\ball set\b|^(it'?s )?(all )?done\b|expects you|you('re| are) (all )?(booked|set|confirmed)"
-    r"|(booking|reservation|room) (is )?(confirmed|made|done|complete[d]?|booked|reserved)"
+    r"succ?es+f?|\bis now (a|an|one|two|three|four|\d)\b|\b(been|was) (changed|updated|moved|"
+    r"accepted)\b|\byou have (reserved|booked)\b|you (reserved|booked)\b|managed to (book|reserve)|"
+    r"went (through|thru)|(is|are|was|were|has been|have been|been|'s|got) (now |already |all |just "
+    r")*(booked|reserved|confirmed|complete[d]?|made|set|done|secured|finali[sz]ed|ready|placed|"
+    r"approved)\b|\b(i|we)('ve|'ll| have| was able to| just)?( just| now| already| also| "
+    r"successfully)* (booked|reserved|made|completed|confirmed|secured|got you|placed|make|scheduled|"
+    r"set (you )?up)\b|is (all )?yours|\ball set\b|^(it'?s )?(all )?done\b|expects you|you('re| are) "
+    r"(all )?(booked|set|confirmed)|(booking|reservation|room) (is )?(confirmed|made|done|complete[d]?|"
+    r"booked|reserved)"
 )
 FAILED = (
-    r"\bfail|\bcan't\b|\bcannot\b|\bunsuccess|\bunable|(could|can|did(?!n't mention)|was|were|is|are|does|do(?!n't mention)|would)(n'?t| ?not)\b|\bno (\w+ )?"
-    r"(rooms?|houses?|hotels?|vacanc\w*|booking|availab\w*)|\bnothing (is|because|in|was|quite)|\bunavailable"
-    r"|\bnone\b|\bsold out\b|\bunfortunately|\bnot (\w+ )?(available|possible|free|yet|completed|booked|made|go)"
-    r"|without success|has no room|are not in"
+    r"\bfail|\bcan't\b|\bcannot\b|\bunsuccess|\bunable|(could|can|did|was|were|is|are|does|do|"
+    r"would)(n'?t| ?not)\b(?! (work out|mention))|\bno (\w+ )?(rooms?|houses?|hotels?|vacanc\w*|"
+    r"booking|availab\w*)|\bnothing (is|because|in|was|quite|match\w*)|\bunavailable|\bnone\b|\bsold "
+    r"out\b|\bunfortunately|\bnot (\w+ )?(available|possible|free|yet|completed|booked|made|go)|"
+    r"without success|has no room|are not in"
 )
 OFFERING = (
-    r"\b(book|booking|booked|reserve|reserving|reservations?|proceed|go ahead|want (a|the|this) room|schedule)\b"
-    r"|look up the price"
+    r"\b(book|booking|booked|reserve|reserving|reservations?|proceed|go ahead|want (a|the|this) room|"
+    r"schedule)\b|look up the price"
 )
 CANCELLING = r"\b(shall|should|want|like|may|can) .*\bcancel\b"
 OTHER_FLAGS = {
@@ -85,11 +111,12 @@ OTHER_FLAGS = {
     "kept": r"\bstays? as it is\b|\b(keep|kept|left|leave) (it |everything )?as it (is|was)\b",
 }
 CLOSING = (
-    r"\b(good ?bye|bye|farewell)\b|\b(have|having) (a|an|your|fun|the|yourself|wonderful|great|good|nice)\b|\benjoy"
-    r"|\bsee you|\btake care|\bthank|\bwelcome\b|\bpleasure\b|\bglad\b|\bno problem|\bnot a problem|\bhappy to"
-    r"|\b(good|great|nice|wonderful|lovely|pleasant|safe|fantastic|awesome|fabulous|amazing|super|blessed) "
-    r"(\w+ )?(day|night|evening|time|trip|stay|one|journey|afternoon|morning|weekend|travels)"
-    r"|\bhope\b|\banytime\b|\bany ?time\b|\bno worries|\bcheers|\bmention it|\bsounds good|\bthat'?s (all|fine|great)"
+    r"\b(good ?bye|bye|farewell)\b|\b(have|having) (a|an|your|fun|the|yourself|wonderful|great|good|"
+    r"nice)\b|\benjoy|\bsee you|\btake care|\bthank|\bwelcome\b|\bpleasure\b|\bglad\b|\bno problem|"
+    r"\bnot a problem|\bhappy to|\b(good|great|nice|wonderful|lovely|pleasant|safe|fantastic|awesome|"
+    r"fabulous|amazing|super|blessed) (\w+ )?(day|night|evening|time|trip|stay|one|journey|afternoon|"
+    r"morning|weekend|travels)|\bhope\b|\banytime\b|\bany ?time\b|\bno worries|\bcheers|\bmention it|"
+    r"\bsounds good|\bthat'?s (all|fine|great)"
 )
 GREETING = r"\b(hello|hi|hey|good (morning|afternoon|evening))\b|\bhow (can|may) (i|we) help|what can i do"
 
@@ -104,17 +131,27 @@ FEATURES = {
     "gym": r"\bgym\b|\bfitness\b",
 }
 NEGATION = (
-    r"\bno\b|\bnot\b|n'?t\b|\bnope\b|\bwithout\b|\bunfortunately\b|\bcannot\b|\bnever\b|\bprohibit\w*|\black\w*"
-    r"|\bnon-?(?=smok)|\bforbid\w*|\bnor\b|\bdisallow\w*|\bban\w*|\bfree of\b|\bsmoke[- ]free\b|\bunavailable\b|\bsorry\b"
+    r"\bno\b|\bnot\b|n'?t\b|\bnope\b|\bwithout\b|\bunfortunately\b|\bcannot\b|\bnever\b|\bprohibit\w*|"
+    r"\black\w*|\bnon-?(?=smok)|\bforbid\w*|\bnor\b|\bdisallow\w*|\bban\w*|\bfree of\b|\bsmoke[- "
+    r"]free\b|\bunavailable\b|\bsorry\b"
 )
-ANSWER = r"^\W*(sure|well|ok|okay|oh|so|great|and)?\W*(yes|yeah|yep|yup|no|nope|nah|indeed|they do|it does|they don'?t)(?=[,.!;]|$| (they|it|there|the|this|you)\b)"
+ANSWER = (
+    r"^\W*(sure|well|ok|okay|oh|so|great|and)?\W*(yes|yeah|yep|yup|no|nope|nah|indeed|they do|it does|"
+    r"they don'?t)(?=[,.!;]|$| (they|it|there|the|this|you)\b)"
+)
 
 UNITS = {
-    "people": r"(?:[a-z]+ )?(?:people|persons?|guests?|adults?|travell?ers?|visitors?|individuals?|members?|of you|occupants?)",
+    "people": (
+        r"(?:[a-z]+ )?(?:people|persons?|guests?|adults?|travell?ers?|visitors?|individuals?|members?|"
+        r"of you|occupants?)"
+    ),
     "rooms": r"(?:[a-z]+ )?rooms?",
     "nights": r"nights?|days?",
     "stars": r"stars?|star-rated|(?<=\d )rat(?:ed|ing)",
-    "count": r"(?:[a-z-]+ ){0,2}?(?:hotels?|houses?|results?|options?|places?|homes?|properties|matches|listings|choices|ones)",
+    "count": (
+        r"(?:[a-z-]+ ){0,2}?(?:hotels?|houses?|results?|options?|places?|homes?|properties|matches|"
+        r"listings|choices|ones)"
+    ),
 }
 """The noun behind a number says what it counts; one adjective may stand between."""
 
@@ -126,17 +163,16 @@ LEADS = {
     "price": r"costs?|price|total|totals?|charges?|amount|rate|fee",
     "count": r"found|located|are",
 }
-"""The word that leads up to a number, with small words between."""
+"""The word that leads up to a number."""
 
-NUMBERS = {
-    word: number
-    for number, word in enumerate(
-        (
-            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-            "sixteen seventeen eighteen nineteen twenty"
-        ).split()
-    )
-}
+LINKS = r" is| are| of| at| a| an| as| will| be| for|:|-| the| to| comes| average"
+"""The small words between."""
+
+_NUMBER_WORDS = """
+zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
+seventeen eighteen nineteen twenty
+"""
+NUMBERS = {word: number for number, word in enumerate(_NUMBER_WORDS.split())}
 
 MONTHS = (
     "january", "february", "march", "april", "may", "june",
@@ -164,18 +200,19 @@ ALIASES = {
 }
 """Cities by their other names."""
 
-NO_NAMES = frozenset(
-    (
-        "i i'm i'll i've i'd ok okay yes no sure the a an your you please great what which where when how is are do "
-        "does did will would can could so and but also in on at for from to it its it's they their there here this "
-        "that these those any we our my all just thanks thank hello hi hey bye goodbye good have enjoy welcome alright "
-        "check-in check-out checkin checkout check wifi wi-fi internet hotel hotels house houses room rooms star stars "
-        "rating phone number address price total reservation booking us today tomorrow tonight next day out correct "
-        "right confirm confirmed location city destination date dates people person adults guests one two three four "
-        "five six seven eight nine ten details name successful successfully reserved booked found unfortunately sorry "
-        "sir madam well wonderful perfect excellent awesome alright certainly absolutely single double suite family group party want let let's not if of with would may should shall anything else pets laundry service"
-    ).split()
-) | frozenset(DAYS)
+_ORDINARY = """
+i i'm i'll i've i'd ok okay yes no sure the a an your you please great what which where when how is are
+do does did will would can could so and but also in on at for from to it its it's they their there here
+this that these those any we our my all just thanks thank hello hi hey bye goodbye good have enjoy
+welcome alright check-in check-out checkin checkout check wifi wi-fi internet hotel hotels house houses
+room rooms star stars rating phone number address price total reservation booking us today tomorrow
+tonight next day out correct right confirm confirmed location city destination date dates people person
+adults guests one two three four five six seven eight nine ten details name successful successfully
+reserved booked found unfortunately sorry sir madam well wonderful perfect excellent awesome certainly
+absolutely single double suite family group party want let let's not if of with may should shall anything
+else pets laundry service
+"""
+NO_NAMES = frozenset((*_ORDINARY.split(), *DAYS))
 """Words that may be capitalised and yet name nothing."""
 
 UNSAID_KEYS = frozenset({"reason", "error"})

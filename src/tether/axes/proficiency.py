@@ -1,13 +1,12 @@
 """Proficiency: does the agent take the right step at each of its turns, given the gold dialogue before it?
 
-A turn with calls is right if it makes exactly these calls; a spoken turn if it makes no call and its step signature
-(``tether.axes.steps``) agrees with the gold turn's. Wording does not matter, content does.
+A turn with calls is right if it makes exactly these calls; a spoken turn if it makes no call and its step
+signature (``tether.axes.steps``) agrees with the gold turn's. Wording does not matter, content does.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tether.axes.steps import Step, read_step, same_step
@@ -16,6 +15,8 @@ from tether.chatdata.rendering import Turn, parse_turn
 from tether.results import Item
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tether.inference import LocalModel
 
 TURN_TOKENS = 96
@@ -61,7 +62,9 @@ def _item(chat: Chat, index: int, output: str, loss: float | None, source: str) 
     )
 
 
-def score_turn(gold: Message, output: str, before: Sequence[Message]) -> tuple[float, str, dict[str, float | None]]:
+def score_turn(
+    gold: Message, output: str, before: Sequence[Message]
+) -> tuple[float, str, dict[str, float | None]]:
     """Score one answer.
 
     Args:
@@ -73,7 +76,9 @@ def score_turn(gold: Message, output: str, before: Sequence[Message]) -> tuple[f
         1.0 or 0.0, the reason, and the metrics call_accuracy, spoken_accuracy, slot_f1 and closing.
     """
     turn, wanted = parse_turn(output), calls_of(gold)
-    metrics: dict[str, float | None] = dict.fromkeys(("call_accuracy", "spoken_accuracy", "slot_f1", "closing"))
+    metrics: dict[str, float | None] = dict.fromkeys(
+        ("call_accuracy", "spoken_accuracy", "slot_f1", "closing")
+    )
     if wanted:
         right = not turn.malformed and _bag(turn.calls) == _bag(wanted)
         metrics |= {"call_accuracy": float(right), "slot_f1": slot_f1(turn.calls, wanted)}
@@ -95,7 +100,7 @@ def normal(value: Any) -> str:
 
 
 def slot_f1(said: Sequence[Call], wanted: Sequence[Call]) -> float:
-    """F1 over (call, argument, value); a call counts once by its name, so that one without arguments counts too."""
+    """F1 over (call, argument, value); each call's name counts too, so that one without arguments counts."""
     mine, gold = _slots(said), _slots(wanted)
     return 2 * (mine & gold).total() / (mine.total() + gold.total())
 
@@ -109,7 +114,8 @@ def _slots(calls: Sequence[Call]) -> Counter[tuple[str, str, str]]:
 
 def _bag(calls: Sequence[Call]) -> Counter[tuple[str, frozenset[tuple[str, str]]]]:
     return Counter(
-        (call.name, frozenset((key, normal(value)) for key, value in call.arguments.items())) for call in calls
+        (call.name, frozenset((key, normal(value)) for key, value in call.arguments.items()))
+        for call in calls
     )
 
 
@@ -124,7 +130,8 @@ def _call_reason(right: bool, turn: Turn, wanted: Sequence[Call]) -> str:
 
 def _calls_in_words(calls: Sequence[Call]) -> str:
     return " and ".join(
-        f"{call.name}({', '.join(f'{key}={value}' for key, value in call.arguments.items())})" for call in calls
+        f"{call.name}({', '.join(f'{key}={value}' for key, value in call.arguments.items())})"
+        for call in calls
     )
 
 

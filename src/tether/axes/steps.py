@@ -1,31 +1,35 @@
 """What a spoken turn of a booking agent does, whatever its wording: its step signature.
 
-A signature is read alike from the gold turn and from the model's, given the dialogue so far. It has three parts:
+A signature is read alike from the gold turn and from the model's, given the dialogue so far. Three parts:
 
 * ``asks``: what the turn asks about (place, check-in date, number of people, ...), from sentences that ask.
-* ``gives``: what it states: names of the dialogue (hotels, addresses, cities), dates, times, telephone numbers,
-  prices, counts, and yes/no facts on wifi, laundry, pets, smoking and so on. "next Friday" and "March 8th" are the
-  same date where the system turn tells today's; "two" and 2 are the same number; a number agrees with any kind of
-  count where its noun is missing; of two names one may be a shorter form of the other.
-* ``flags``: ``booked`` (or changed as wished), ``failed``, ``confirm`` (reads a stay's details back, or asks whether they are right),
-  ``offers`` (to book; part of ``confirm`` and of presenting a hotel, so not counted beside them), ``more`` (anything
-  else?), ``cancel``, ``cancelled``, ``kept``; ``bye`` and ``greet`` where there is nothing else.
+* ``gives``: what it states: names (hotels, addresses, cities), dates, times, telephone numbers, prices,
+  counts, and yes/no facts on wifi, laundry, pets, smoking and so on. "next Friday" and "March 8th" are the
+  same date where the system turn tells today's; "two" and 2 are the same number; a number agrees with any
+  kind of count where its noun is missing; of two names one may be a shorter form of the other.
+* ``flags``: ``booked`` (or changed as wished), ``failed``, ``confirm`` (reads a stay back, or asks whether it
+  is right), ``offers`` (to book; not counted beside ``confirm``, nor beside a hotel just presented), ``more``
+  (anything else?), ``cancel``, ``cancelled``, ``kept``; ``bye`` and ``greet`` where nothing else is said.
 
-Two signatures agree if asks and flags are equal and every value of each agrees with one of the other. A name that the
-guest's last turn or the agent's last call has just used need not be said again, except where a stay is read back.
-A turn out of which nothing can be read has an empty signature, and then half of its words must agree.
+Two signatures agree if asks and flags are equal and every value of each agrees with one of the other. A name
+that the guest's last turn or the agent's latest calls have just used need not be said again, except where a
+stay is read back. A turn out of which nothing can be read has an empty signature; then half of its words must
+agree. Which value belongs to which (the price to the first hotel or the second) is not read.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from tether.axes import lexicon
 from tether.axes.values import Reader, Value, plain
 from tether.chatdata.chats import Message, calls_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 ASKED = lexicon.union(lexicon.ASKED)
 FEATURES = lexicon.union(lexicon.FEATURES)
@@ -54,13 +58,15 @@ class Step:
 
     def agrees(self, other: Step) -> bool:
         """Whether both turns are the same step."""
-        return self.asks == other.asks and self.flags == other.flags and not (self.lacks(other) or other.lacks(self))
+        same = self.asks == other.asks and self.flags == other.flags
+        return same and not (self.lacks(other) or other.lacks(self))
 
     def lacks(self, other: Step) -> list[Value]:
         """Values of ``other`` that this turn does not give and should."""
-        optional = self.optional | other.optional if "confirm" not in self.flags | other.flags else frozenset()
-        missing = (value for value in other.gives if not any(value.agrees(mine) for mine in self.gives))
-        return [value for value in missing if not any(value.agrees(name) for name in optional)]
+        told = self.gives
+        if "confirm" not in self.flags | other.flags:
+            told = told | self.optional | other.optional
+        return [value for value in other.gives if not any(value.agrees(mine) for mine in told)]
 
 
 def read_step(text: str, before: Sequence[Message]) -> Step:
@@ -103,7 +109,8 @@ def word_f1(left: str, right: str) -> float:
 def _sentences(text: str) -> list[str]:
     """Sentences in lower case; a point within a number or an abbreviation does not end one."""
     lowered = text.lower().replace("’", "'")
-    return [part.strip() for part in re.split(r"(?<=[!?])\s*|(?<=[a-z\d)]{2}\.)\s*(?=[a-z ])|\n|;", lowered) if part.strip()]
+    parts = re.split(r"(?<=[!?])\s*|(?<=[a-z\d)]{2}\.)\s*(?=[a-z ])|\n|;", lowered)
+    return [part.strip() for part in parts if part.strip()]
 
 
 def _facts(sentence: str) -> set[Value]:

@@ -1,20 +1,22 @@
 """Values that a text states: names, dates, times, telephone numbers, prices, counts and yes/no facts.
 
-A value is a ``Value(kind, text)``. The kind is empty where the words around a number do not say what it counts; such
-a number agrees with any kind.
+A value is a ``Value(kind, text)``. The kind is empty where the words around a number do not say what it
+counts; such a number agrees with any kind.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tether.axes import lexicon
 from tether.chatdata.chats import Message, calls_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 FIGURE = r"\d[\d,]*(?:\.\d+)?"
 NUMBER = rf"{FIGURE}|{'|'.join(lexicon.NUMBERS)}"
@@ -36,18 +38,18 @@ DATES = tuple(
 PHONE = re.compile(r"\+?\(?\d[\d\s().-]{6,}\d")
 CODE = re.compile(r"\b[a-z]{1,3}\d{3,}\b")
 TIME = re.compile(r"\b(\d{1,2})(?::(\d\d))? ?(am|pm|a\.m\.|p\.m\.|o'clock)(?=\W|$)|\b(\d{1,2}):(\d\d)\b")
-PRICE = re.compile(r"(?:\$|usd ?|rs\.? ?|£|€) ?(\d[\d,]*(?:\.\d+)?)|(\d[\d,]*(?:\.\d+)?) ?(?:dollars?|usd|bucks|per night)")
-COUNTED = {
-    kind: re.compile(rf"\b(?P<n>{NUMBER})[- ](?:{noun})\b") for kind, noun in lexicon.UNITS.items()
-}
+PRICE = re.compile(rf"(?:\$|usd ?|rs\.? ?|£|€) ?({FIGURE})|({FIGURE}) ?(?:dollars?|usd|bucks|per night)")
+COUNTED = {kind: re.compile(rf"\b(?P<n>{NUMBER})[- ](?:{noun})\b") for kind, noun in lexicon.UNITS.items()}
 LED = {
-    kind: re.compile(rf"\b(?:{lead})\b(?: is| are| of| at| a| an| as| will| be| for|:|-| the| to| comes| average)* ?(?P<n>{FIGURE})\b")
+    kind: re.compile(rf"\b(?:{lead})\b(?:{lexicon.LINKS})* ?(?P<n>{FIGURE})\b")
     for kind, lead in lexicon.LEADS.items()
 }
 BARE = re.compile(rf"\b(?P<n>{FIGURE})\b")
 NAME = re.compile(
-    r"(?:\d[\d-]* )?[A-Z0-9][\w'&.-]*(?:(?:,? (?:by|of|the|and|de|la|&))*,? (?:[A-Z][\w'&.-]*|\d+(?= [A-Z])))*"
+    r"(?:\d[\d-]* )?[A-Z0-9][\w'&.-]*"
+    r"(?:(?:,? (?:by|of|the|and|de|la|&))*,? (?:[A-Z][\w'&.-]*|\d+(?= [A-Z])))*"
 )
+VERDICTS = {"yes", "no", "true", "false", "dontcare"}  # said as facts, in other words
 MONTH_NAME = re.compile(MONTH)
 CITIES = {other: city for city, others in lexicon.ALIASES.items() for other in others.split("|")}
 
@@ -102,7 +104,7 @@ def known_words(messages: Sequence[Message]) -> set[str]:
     """Lower-case values of tool results, such as "double" or "included"."""
     leaves = [leaf for m in messages if m["role"] == "tool" for leaf in _leaves(_json(m["content"]))]
     parts = {part.strip() for leaf in leaves if leaf[:1].islower() for part in leaf.split(",")}
-    return {part for part in parts if re.fullmatch(r"[a-z]+(?: [a-z]+)?", part)} - {"yes", "no", "true", "false"}
+    return {part for part in parts if re.fullmatch(r"[a-z]+(?: [a-z]+)?", part)} - VERDICTS
 
 
 def capitalised(text: str) -> set[str]:
@@ -135,7 +137,7 @@ def _ordinary(word: str) -> bool:
 def _is_name(name: str) -> bool:
     words = name.split()
     naming = len(words) > 1 or not all(map(_ordinary, words))
-    return len(name) > 2 and naming and name not in ("true", "false", "dontcare") and not CODE.fullmatch(name)
+    return len(name) > 2 and naming and name not in VERDICTS and not CODE.fullmatch(name)
 
 
 def _json(text: str) -> Any:
@@ -166,9 +168,9 @@ class Reader:
     """
 
     def __init__(self, messages: Sequence[Message]) -> None:
-        self.names = {name for name in known_names(messages)}
+        """Collect the names and words that the dialogue has told."""
         self.words = known_words(messages)
-        self.names -= self.words
+        self.names = known_names(messages) - self.words
         self.today = today_of(messages)
 
     def read(self, text: str) -> set[Value]:
@@ -181,16 +183,14 @@ class Reader:
 
     def _names(self, text: str) -> tuple[str, set[Value]]:
         """Known names first, the longest before its parts; then whatever else is capitalised like a name."""
-        left, values = text.replace("’", "'"), set()
-        for names in (self.names, None):
-            for name in sorted({n for n in map(plain, capitalised(left)) if _is_name(n)} if names is None else names, key=len, reverse=True):
-                left, hits = _loose(name).subn(" ; ", left)
-                if hits:
-                    values.add(Value("name", name))
-        return left.lower(), values
+        left = text.replace("’", "'")
+        left, known = _taken(left, self.names)
+        left, others = _taken(left, {name for name in map(plain, capitalised(left)) if _is_name(name)})
+        return left.lower(), known | others
 
     def _words(self, text: str) -> tuple[str, set[Value]]:
-        return text, {Value("word", word) for word in self.words if re.search(rf"\b{re.escape(word)}\b", text)}
+        said = {word for word in self.words if re.search(rf"\b{re.escape(word)}\b", text)}
+        return text, {Value("word", word) for word in said}
 
     def _dates(self, text: str) -> tuple[str, set[Value]]:
         values: set[Value] = set()
@@ -223,6 +223,16 @@ class Reader:
         else:
             ahead = 0 if "today" in parts else 1 if "tomorrow" in parts else 2
         return self.today + timedelta(days=ahead)
+
+
+def _taken(text: str, names: set[str]) -> tuple[str, set[Value]]:
+    """The text without those of the names that stand in it, and these."""
+    values = set()
+    for name in sorted(names, key=len, reverse=True):
+        text, hits = _loose(name).subn(" ; ", text)
+        if hits:
+            values.add(Value("name", name))
+    return text, values
 
 
 def _loose(name: str) -> re.Pattern[str]:
