@@ -88,7 +88,7 @@ def compare(
     if out is None:
         raise UserError("a run needs a folder", where="--out", fix="add --out runs/NAME, or --dry-run")
     from tether.requirements import check_requirements
-    from tether.terminal import summary_text
+    from tether.report import summary_text
 
     results = story.compare(plan, out, chosen_methods, chosen_seeds, study)
     plain = _plain(results)

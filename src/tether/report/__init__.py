@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tether.report.headline import headline
-from tether.report.terminal import summary_table
+from tether.report.terminal import summary_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["headline", "summary_table", "write_report"]
+__all__ = ["headline", "summary_text", "write_report"]
 
 
 def write_report(run_dir: Path) -> Path:

@@ -1,45 +1,49 @@
-"""The report's first table for a terminal."""
+"""What a finished study says on a terminal: a table, the sentence that matters, and where the page is."""
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
-from rich import box
-from rich.console import Group
+from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from tether.report.headline import warnings
-from tether.report.tables import overview
+from tether.report.headline import headline_sentences, warnings
+from tether.report.words import axis_name, change, interval, level
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from pathlib import Path
 
     from tether.results import StudyResults
 
-
-def summary_table(results: StudyResults) -> RenderableType:
-    """Methods by axes with their changes and intervals, and below it what a reader must know.
-
-    Args:
-        results: The study's results.
-
-    Returns:
-        Something that rich can print.
-    """
-    content = overview(results)
-    table = Table(box=box.SIMPLE_HEAD, title=content.title, title_justify="left", title_style="bold")
-    for place, column in enumerate(content.columns):
-        table.add_column(column, justify="left" if place == 0 else "right", overflow="fold")
-    for row in content.rows:
-        table.add_row(*(_stacked(cell) for cell in row.cells))
-    notes = [
-        Text(warning, style="bold red" if "ABOVE" in warning else "yellow") for warning in warnings(results)
-    ]
-    return Group(table, Text(content.note, style="dim"), *notes)
+WIDTH = 100
 
 
-def _stacked(cell: str) -> Text:
-    """The interval under its number, so that five columns fit 100 characters."""
-    value, _, ends = cell.partition(" [")
-    return Text(value) if not ends else Text.assemble(value, "\n", (f"[{ends}", "dim"))
+def summary_text(results: StudyResults, page: Path) -> str:
+    """Methods by axes with before, after, difference and interval; then the headline and the page's path."""
+    written = io.StringIO()
+    screen = Console(file=written, width=WIDTH)
+    screen.print(_outcomes(results))
+    for sentence in (*headline_sentences(results), *warnings(results)):
+        screen.print(f"\n{sentence}", highlight=False, markup=False)
+    # Not through rich, which would break a long path into lines.
+    return f"{written.getvalue().rstrip()}\n\nReport: {page}"
+
+
+def _outcomes(results: StudyResults) -> Table:
+    table = Table("Method", "Axis")
+    for column in ("Before", "After", "Difference", "95% interval"):
+        table.add_column(column, justify="right")
+    for name, method in results.methods.items():
+        for number, (axis, summary) in enumerate(method.summary.items()):
+            unit = summary.unit
+            table.add_row(
+                name if number == 0 else "",
+                axis_name(axis, unit),
+                level(summary.before, unit),
+                level(summary.after, unit),
+                change(summary.delta, unit),
+                interval(summary.ci95, unit),
+            )
+        table.add_section()
+    return table
