@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tether.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 ROLES = ("system", "user", "assistant", "tool")
 FORMS = 'chat rows {"messages": [...]} or Schema-Guided Dialogue rows {"dialogue_id", "turns"}'
@@ -71,10 +73,24 @@ def load_chats(path: Path | str) -> list[Chat]:
     first = rows[0][1]
     if "turns" in first:
         reader = SchemaGuided(path, [row for _, row in rows])
-        return [reader.chat(row, where) for where, row in rows]
+        return _distinct([reader.chat(row, where) for where, row in rows])
     if "messages" in first:
-        return [_chat(row, where, path.stem, number) for number, (where, row) in enumerate(rows)]
+        return _distinct([_chat(row, where, path.stem, number) for number, (where, row) in enumerate(rows)])
     raise UserError(f"the row has the keys {sorted(first)}", where=rows[0][0], fix=f"give {FORMS}")
+
+
+def _distinct(chats: list[Chat]) -> list[Chat]:
+    """The same chats, once it is sure that none shares its id: answers before and after are paired by it."""
+    seen: dict[str, str] = {}
+    for chat in chats:
+        if chat.id in seen:
+            raise UserError(
+                f"the id '{chat.id}' stands at {seen[chat.id]} already",
+                where=chat.source,
+                fix="give each row its own",
+            )
+        seen[chat.id] = chat.source
+    return chats
 
 
 def read_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -86,9 +102,11 @@ def read_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     if not path.is_file():
         raise UserError("no such file", where=str(path), fix="check the path")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"not UTF-8 text (byte {error.start})", where=str(path), fix="save it as UTF-8") from error
+        raise UserError(
+            f"not UTF-8 text (byte {error.start})", where=str(path), fix="save it as UTF-8"
+        ) from error
     parsed = list(_json_list(path, text) if text.lstrip().startswith("[") else _json_lines(path, text))
     if not parsed:
         raise UserError("the file has no rows", where=str(path), fix=f"give {FORMS}")
@@ -107,7 +125,9 @@ def _json_lines(path: Path, text: str) -> Iterator[tuple[str, Any]]:
                 yield where, json.loads(line)
             except json.JSONDecodeError as error:
                 raise UserError(
-                    f"not JSON ({error.msg} at column {error.colno})", where=where, fix="write one JSON object a line"
+                    f"not JSON ({error.msg} at column {error.colno})",
+                    where=where,
+                    fix="write one JSON object a line",
                 ) from error
 
 
@@ -123,9 +143,13 @@ def _chat(row: dict[str, Any], where: str, stem: str, number: int) -> Chat:
     messages = row.get("messages")
     if not isinstance(messages, list) or not messages:
         raise UserError("the row has no list of messages", where=where, fix=f"give {FORMS}")
-    read = tuple(_message(message, f"{where} (message {index + 1})") for index, message in enumerate(messages))
+    read = tuple(
+        _message(message, f"{where} (message {index + 1})") for index, message in enumerate(messages)
+    )
     if not any(message["role"] == "assistant" for message in read):
-        raise UserError("the chat has no assistant turn, so there is nothing to learn", where=where, fix="remove it")
+        raise UserError(
+            "the chat has no assistant turn, so there is nothing to learn", where=where, fix="remove it"
+        )
     tools = row.get("tools") or []
     if isinstance(tools, str):  # datasets stores mixed types as JSON text
         tools = _json_text(tools, where, "tools")
@@ -139,9 +163,7 @@ def _message(message: Any, where: str) -> Message:
     if not isinstance(message, dict) or message.get("role") not in ROLES:
         role = message.get("role") if isinstance(message, dict) else message
         raise UserError(f"unknown role {role!r}", where=where, fix=f"roles are {', '.join(ROLES)}")
-    content = message.get("content")
-    if content is not None and not isinstance(content, str):
-        raise UserError(f"content must be text, not {type(content).__name__}", where=where)
+    content = _content(message.get("content"), where)
     calls = message.get("tool_calls") or []
     if content is None and not calls:
         raise UserError("the message has neither content nor tool calls", where=where)
@@ -155,9 +177,24 @@ def _message(message: Any, where: str) -> Message:
     return read
 
 
+def _content(content: Any, where: str) -> str | None:
+    """A message's text; OpenAI's form may cut it into parts."""
+    if isinstance(content, list) and all(isinstance(part, dict) and "text" in part for part in content):
+        content = "".join(str(part["text"]) for part in content)
+    if content is not None and not isinstance(content, str):
+        raise UserError(
+            f"content must be text, not {type(content).__name__}",
+            where=where,
+            fix="give a string, or parts of text alone",
+        )
+    return content
+
+
 def _call(call: Any, where: str) -> dict[str, Any]:
     inner = call.get("function", call) if isinstance(call, dict) else {}
-    name, arguments = (inner.get("name"), inner.get("arguments", {})) if isinstance(inner, dict) else (None, None)
+    name, arguments = (
+        (inner.get("name"), inner.get("arguments", {})) if isinstance(inner, dict) else (None, None)
+    )
     if not isinstance(name, str) or not name:
         raise UserError("a tool call has no name", where=where)
     if isinstance(arguments, str):
@@ -172,6 +209,13 @@ def _tool(tool: Any, where: str) -> dict[str, Any]:
     if not isinstance(inner, dict) or not isinstance(inner.get("name"), str):
         raise UserError("a tool has no name", where=where)
     parameters = inner.get("parameters") or {"type": "object", "properties": {}}
+    properties = parameters.get("properties", {}) if isinstance(parameters, dict) else None
+    if not isinstance(properties, dict) or not all(
+        isinstance(schema, dict) for schema in properties.values()
+    ):
+        raise UserError(
+            f"the parameters of the tool {inner['name']} are no JSON Schema of an object", where=where
+        )
     return {"name": inner["name"], "description": str(inner.get("description", "")), "parameters": parameters}
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from tether.chatdata.chats import Chat
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from tether.chatdata.chats import Chat
 
 SHINGLE = 5  # words
-NEAR = 0.8  # share of the shorter text's shingles that the other has too
+NEAR = 0.8  # share of shingles in common
+CONTAINABLE = 4  # shingles; fewer stand in another text by chance, as "what is the best way to" does
 
 Text = tuple[str, str]
 """Id and text."""
+
+Shingle = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -31,11 +36,14 @@ class Leak:
 
 def normalise(text: str) -> str:
     """What two texts share when they differ in case, punctuation and white space alone."""
-    return " ".join(re.findall(r"\w+", text.lower()))
+    return " ".join(re.findall(r"\w+", text.casefold()))
 
 
 def find_leaks(measured: Mapping[str, Iterable[Text]], seen: Mapping[str, Iterable[Text]]) -> list[Leak]:
     """Texts of the measured sets that stand in sets that a model has seen.
+
+    Two texts are nearly the same if four fifths of the shorter one's runs of five words stand in the longer
+    one, or, where that is short, if four fifths of all their runs are the same (Jaccard).
 
     Args:
         measured: Evaluation sets by name.
@@ -68,28 +76,39 @@ class _Index:
 
     def __init__(self, texts: Iterable[Text]) -> None:
         self.exact: dict[str, str] = {}
-        self.shingles: dict[tuple[str, ...], list[str]] = defaultdict(list)
-        self.sizes: dict[str, int] = {}
+        self.ids: list[str] = []
+        self.sizes: list[int] = []
+        self.holders: dict[Shingle, list[int]] = defaultdict(list)
         for id_, text in texts:
             words = normalise(text)
-            self.exact.setdefault(words, id_)
-            shingles = _shingles(words)
-            self.sizes[id_] = len(shingles)
-            for shingle in shingles:
-                self.shingles[shingle].append(id_)
+            if words and self.exact.setdefault(words, id_) == id_:
+                self._add(id_, _shingles(words))
+
+    def _add(self, id_: str, shingles: set[Shingle]) -> None:
+        for shingle in shingles:
+            self.holders[shingle].append(len(self.ids))
+        self.ids.append(id_)
+        self.sizes.append(len(shingles))
 
     def find(self, text: str) -> list[tuple[Literal["exact", "near"], str]]:
         words = normalise(text)
         if words in self.exact:
             return [("exact", self.exact[words])]
         shingles = _shingles(words)
-        shared = Counter(id_ for shingle in shingles for id_ in self.shingles.get(shingle, ()))
-        for id_, count in shared.most_common(1):
-            if count >= NEAR * min(len(shingles), self.sizes[id_]):
-                return [("near", id_)]
-        return []
+        shared = Counter(number for shingle in shingles for number in self.holders.get(shingle, ()))
+        overlaps = {
+            number: _overlap(count, len(shingles), self.sizes[number]) for number, count in shared.items()
+        }
+        best = max(overlaps, key=lambda number: overlaps[number], default=None)
+        return [("near", self.ids[best])] if best is not None and overlaps[best] >= NEAR else []
 
 
-def _shingles(words: str) -> set[tuple[str, ...]]:
+def _overlap(shared: int, mine: int, theirs: int) -> float:
+    """Containment of the shorter text in the longer one, or Jaccard where that would mean little."""
+    shorter = min(mine, theirs)
+    return shared / shorter if shorter >= CONTAINABLE else shared / (mine + theirs - shared)
+
+
+def _shingles(words: str) -> set[Shingle]:
     split = words.split()
     return {tuple(split[i : i + SHINGLE]) for i in range(len(split) - SHINGLE + 1)}

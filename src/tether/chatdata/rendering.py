@@ -1,15 +1,15 @@
-"""Dialogues as the model reads them: its own chat template, with tools written into the text where it drops them.
+"""Dialogues as the model reads them: its own chat template, and tools in the text where that drops them.
 
-Many chat templates, SmolLM2's among them, pass over ``tools`` and ``tool_calls`` in silence. For these, the tools stand
-in the system turn, a call is ``<tool_call>{"name": ..., "arguments": {...}}</tool_call>`` in the agent's turn, and a
-result is ``<tool_response>...</tool_response>`` in a user turn, the form that Hermes and Qwen made common.
+Many chat templates, SmolLM2's among them, pass over ``tools`` and ``tool_calls`` in silence. For these, the
+tools stand in the system turn, a call is ``<tool_call>{"name": ..., "arguments": {...}}</tool_call>`` in the
+agent's turn, and a result is ``<tool_response>...</tool_response>`` in a user turn, the form that Hermes and
+Qwen made common.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ from tether.chatdata.chats import Call, Chat, Message, calls_of
 from tether.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from transformers import PreTrainedTokenizerBase
 
 CALL = re.compile(r"<tool_call>(.*?)(?:</tool_call>|$)", re.DOTALL)
@@ -50,14 +52,16 @@ class Renderer:
         tokenizer: A fast tokenizer with a chat template.
 
     Attributes:
-        renders_tools: Whether the template itself shows tools and calls.
+        renders_tools: Whether the template itself shows tools, and calls in the form that `parse_turn` reads.
+        takes_system: Whether it takes a system turn; where not, that turn's text opens the first user turn.
 
     Raises:
         UserError: There is no chat template, or it does not tell roles apart.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.tokenizer = tokenizer
+        """Find out once what the template can do."""
+        self.tokenizer, self.template = tokenizer, tokenizer.chat_template
         if tokenizer.chat_template is None:
             raise UserError(
                 "the base has no chat template, so it cannot be fine-tuned on chats",
@@ -65,7 +69,10 @@ class Renderer:
                 fix="take the instruct version of the model, or set tokenizer.chat_template",
             )
         self._check_roles()
+        self.takes_system = self._shows_system()
         self.renders_tools = self._shows_tools()
+        if not self._only_appends():
+            self.template = _training_template(tokenizer)
 
     def text(
         self,
@@ -78,7 +85,10 @@ class Renderer:
         if self.renders_tools:
             wrapped = [{"type": "function", "function": tool} for tool in tools] or None
             return self._apply([_wrapped(message) for message in messages], wrapped, add_generation_prompt)
-        return self._apply(_plain(messages, tools), None, add_generation_prompt)
+        plain = _plain(messages, tools)
+        return self._apply(
+            plain if self.takes_system else _without_system(plain), None, add_generation_prompt
+        )
 
     def prompt_ids(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> list[int]:
         """Token ids of the conversation up to where the agent begins to speak."""
@@ -88,39 +98,56 @@ class Renderer:
         """Ids of the whole dialogue, with the agent's words and end-of-turn tokens marked as learned.
 
         Raises:
-            UserError: The template changes what it has already said, so that turns cannot be found in the text.
+            UserError: The template refuses the dialogue, or changes what it has already said, so that turns
+                cannot be found in the text.
         """
-        text = self.text(chat.messages, chat.tools)
-        spans = self._agent_spans(chat, text)
+        try:
+            text = self.text(chat.messages, chat.tools)
+            spans = self._agent_spans(chat, text)
+        except TemplateError as error:
+            raise UserError(
+                f"the base's chat template refuses this dialogue ({error})",
+                where=chat.source,
+                fix="bring its turns into the order that the template wants",
+            ) from error
         read = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        learned = [any(start <= left < end for start, end in spans) for left, _ in read["offset_mapping"]]
+        # Overlap, not containment: where a template ends the agent's header in a space, the token of that
+        # space often begins the agent's first word.
+        learned = [
+            any(left < end and right > start for start, end in spans)
+            for left, right in read["offset_mapping"]
+        ]
         return Encoded(list(read["input_ids"]), learned)
 
     def turn_starts(self, chat: Chat) -> tuple[list[int], list[int]]:
-        """Ids of the whole dialogue, and for each of the agent's turns how many of them stand before its first."""
+        """Ids of the whole dialogue, and for each of the agent's turns how many ids stand before it."""
         encoded = self.encode(chat)
         before = [False, *encoded.learned[:-1]]
-        starts = [i for i, (last, now) in enumerate(zip(before, encoded.learned, strict=True)) if now and not last]
+        starts = [
+            i for i, (last, now) in enumerate(zip(before, encoded.learned, strict=True)) if now and not last
+        ]
         return encoded.input_ids, starts
-
-    def agent_text(self, message: Message) -> str:
-        """The agent's turn as it writes it: content, then its calls."""
-        return _with_calls(message)
 
     def _agent_spans(self, chat: Chat, text: str) -> list[tuple[int, int]]:
         """Characters of the agent's turns, without the white space behind their end-of-turn token."""
         spans = []
         for index in chat.agent_turns:
             before = self.text(chat.messages[:index], chat.tools, add_generation_prompt=True)
-            through = self.text(chat.messages[: index + 1], chat.tools)
+            through = self._through(chat.messages[: index + 1], chat.tools, text)
             if not (text.startswith(through) and through.startswith(before)):
                 raise UserError(
-                    "the chat template rewrites earlier turns, so what the agent said cannot be found in its text",
+                    "the chat template rewrites earlier turns, so the agent's words cannot be found in it",
                     where=chat.source,
-                    fix="use a template that only appends, such as one of TRL's *_training.jinja",
+                    fix="set tokenizer.chat_template to one that only appends",
                 )
             spans.append((len(before), len(through.rstrip())))
         return spans
+
+    def _through(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]], text: str) -> str:
+        """The dialogue's beginning, without the end-of-text token that some templates (Phi's) put last."""
+        through = self.text(messages, tools)
+        end = str(self.tokenizer.eos_token or "")
+        return through if text.startswith(through) else through.removesuffix(end)
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -128,54 +155,97 @@ class Renderer:
     def _apply(self, messages: Sequence[Message], tools: Any, add_generation_prompt: bool) -> str:
         return str(
             self.tokenizer.apply_chat_template(
-                list(messages), tools=tools, tokenize=False, add_generation_prompt=add_generation_prompt
+                list(messages),
+                tools=tools,
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                chat_template=self.template,
             )
         )
 
     def _check_roles(self) -> None:
         try:
-            asked = self._apply([{"role": "user", "content": "a"}], None, False)
-            answered = self._apply(
-                [{"role": "user", "content": "a"}, {"role": "assistant", "content": "a"}], None, False
-            )
+            user, agent = {"role": "user", "content": PROBE}, {"role": "assistant", "content": PROBE}
+            asked, answered = self._apply([user], None, False), self._apply([user, agent], None, False)
         except TemplateError as error:
-            raise UserError(f"the chat template cannot render a user and an assistant turn ({error})") from error
-        if answered.replace("a", "") == (asked + asked).replace("a", "") or asked.strip() == "a":
             raise UserError(
-                "the chat template does not tell the user's turns from the agent's",
+                f"the chat template cannot render a user and an assistant turn ({error})"
+            ) from error
+        if PROBE not in asked or asked.endswith(answered.removeprefix(asked)):
+            raise UserError(
+                "the chat template does not show turns of text, or not who speaks",
                 where=str(self.tokenizer.name_or_path),
                 fix="set a template with roles",
             )
 
+    def _only_appends(self) -> bool:
+        """Whether what was said stays as it is when more is said; Qwen3's drops earlier thoughts."""
+        turns: list[Message] = [
+            {"role": role, "content": PROBE} for role in ("user", "assistant", "user", "assistant")
+        ]
+        call = {"role": "assistant", "content": "", "tool_calls": [{"name": PROBE, "arguments": {}}]}
+        turns += [turns[0], call, {"role": "tool", "name": PROBE, "content": "{}"}, turns[1]]
+        try:
+            self._agent_spans(Chat("", tuple(turns), (), ""), self.text(turns))
+        except (UserError, TemplateError):
+            return False
+        return True
+
+    def _shows_system(self) -> bool:
+        asked = [{"role": "system", "content": PROBE}, {"role": "user", "content": "a"}]
+        try:
+            return PROBE in self._apply(asked, None, False)
+        except TemplateError:
+            return False
+
     def _shows_tools(self) -> bool:
         tool = {"name": PROBE, "description": "", "parameters": {"type": "object", "properties": {}}}
-        call = {"role": "assistant", "content": "", "tool_calls": [{"name": PROBE, "arguments": {}}]}
+        call = {"role": "assistant", "content": "", "tool_calls": [{"name": PROBE, "arguments": {PROBE: 1}}]}
         asked: Message = {"role": "user", "content": "a"}
         try:
             shown = self._apply([asked], [{"type": "function", "function": tool}], False)
             called = self._apply([asked, _wrapped(call)], None, False)
         except (TemplateError, TypeError):
             return False
-        return PROBE in shown and PROBE in called
+        # Templates with a call form of their own (Llama's, Mistral's) are given ours, which we can read back.
+        return PROBE in shown and calls_of(call) == parse_turn(called).calls
+
+
+def _training_template(tokenizer: PreTrainedTokenizerBase) -> Any:
+    """TRL's form of the template that only appends, where it knows one, else the template itself."""
+    from trl.chat_template_utils import get_training_chat_template
+
+    try:
+        return get_training_chat_template(tokenizer) or tokenizer.chat_template
+    except (ValueError, TemplateError):
+        return tokenizer.chat_template
 
 
 def parse_turn(text: str) -> Turn:
     """Read what an agent wrote; the inverse of how calls are rendered.
 
-    A call whose JSON cannot be read, or has no name, makes the turn malformed.
+    A call whose JSON cannot be read, or has no name, makes the turn malformed. Thoughts are no part of it.
     """
-    calls, malformed = [], False
-    for match in CALL.finditer(text):
-        try:
-            read = json.loads(match[1])
-            calls.append(Call(str(read["name"]), dict(read.get("arguments") or {})))
-        except (ValueError, TypeError, KeyError, AttributeError):
-            malformed = True
-    return Turn(CALL.sub("", text).strip(), tuple(calls), malformed)
+    text = text.rpartition("</think>")[2]
+    calls = [_parse_call(match[1]) for match in CALL.finditer(text)]
+    return Turn(CALL.sub("", text).strip(), tuple(call for call in calls if call), None in calls)
+
+
+def _parse_call(text: str) -> Call | None:
+    try:
+        read = json.loads(text)
+    except (ValueError, RecursionError):  # a model in a loop may open brackets without end
+        return None
+    match read:
+        case {"name": str(name), "arguments": dict(arguments)} if name:
+            return Call(name, arguments)
+        case {"name": str(name)} if name and read.get("arguments") is None:
+            return Call(name, {})
+    return None
 
 
 def describe_tool(tool: dict[str, Any]) -> str:
-    """A tool in one line, a fifth of its JSON Schema's tokens: ``name(required, optional?: a|b) - what it does``."""
+    """A tool in one line, a fifth of its JSON Schema's tokens: ``name(required, optional?: a|b)``."""
     required = tool["parameters"].get("required", [])
     parts = []
     for name, schema in tool["parameters"].get("properties", {}).items():
@@ -196,18 +266,31 @@ def _plain(messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> list
     return [{"role": "system", "content": listing}, *plain]
 
 
+def _without_system(plain: list[Message]) -> list[Message]:
+    """The system turn's text moved to the head of the first user turn."""
+    if not plain or plain[0]["role"] != "system":
+        return plain
+    head, rest = plain[0]["content"], plain[1:]
+    if rest and rest[0]["role"] == "user":
+        return [{"role": "user", "content": f"{head}\n\n{rest[0]['content']}"}, *rest[1:]]
+    return [{"role": "user", "content": head}, *rest]
+
+
 def _plain_message(message: Message) -> Message:
     if message["role"] == "tool":
         return {"role": "user", "content": f"<tool_response>{message['content']}</tool_response>"}
-    return {"role": message["role"], "content": _with_calls(message)}
+    return {"role": message["role"], "content": agent_text(message)}
 
 
-def _with_calls(message: Message) -> str:
-    calls = [
-        f"<tool_call>{json.dumps({'name': call.name, 'arguments': call.arguments}, ensure_ascii=False)}</tool_call>"
-        for call in calls_of(message)
-    ]
-    return "\n".join(part for part in (message["content"], *calls) if part)
+def agent_text(message: Message) -> str:
+    """An agent's turn as it writes it: content, then calls; what `parse_turn` reads."""
+    return "\n".join(part for part in (message["content"], *map(_call_text, calls_of(message))) if part)
+
+
+def _call_text(call: Call) -> str:
+    told = json.dumps({"name": call.name, "arguments": call.arguments}, ensure_ascii=False)
+    # A closing tag within a string would end the call early; JSON lets a slash be escaped.
+    return "<tool_call>{}</tool_call>".format(told.replace("</", r"<\/"))
 
 
 def _wrapped(message: Message) -> Message:

@@ -1,17 +1,21 @@
-"""Schema-Guided Dialogue (Rastogi et al. 2020, arXiv:1909.05855) in its own format, as dialogues with tool calls.
+"""Schema-Guided Dialogue (Rastogi et al. 2020, arXiv:1909.05855) in its own format, as chats with tool calls.
 
-A system turn with a service call becomes three messages: the call, the service's results, and what the agent says of
-them. Tokens are few on a small model, so a result leaves out what the call itself said, and long lists are cut.
+A system turn with a service call becomes three messages: the call, the service's results, and what the agent
+says of them. Tokens are few on a small model, so a result leaves out what the call itself said, and long
+lists are cut.
 """
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from tether.chatdata.chats import Chat, Message
 from tether.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TODAY = "Friday, 2019-03-01"  # the day on which every dialogue of the set takes place
 SHOWN_RESULTS = 3
@@ -27,11 +31,10 @@ class SchemaGuided:
     """
 
     def __init__(self, path: Path, rows: list[dict[str, Any]]) -> None:
+        """Find the services' tools."""
         found = [path.with_name(name) for name in SCHEMA_FILES if path.with_name(name).is_file()]
         if found:
-            services = json.loads(found[0].read_text(encoding="utf-8"))
-            self.tools = {service["service_name"]: _service_tools(service) for service in services}
-            self.about = {service["service_name"]: service["description"] for service in services}
+            self.tools, self.about = _read_schema(found[0])
         else:
             self.tools, self.about = _inferred_tools(rows), {}
 
@@ -47,7 +50,7 @@ class SchemaGuided:
             for turn in row["turns"]:
                 messages += _messages(turn)
             chat_id = str(row["dialogue_id"])
-        except (KeyError, TypeError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
                 f"not a Schema-Guided dialogue ({type(error).__name__}: {error})",
                 where=where,
@@ -64,6 +67,20 @@ class SchemaGuided:
         return {"role": "system", "content": f"You are a booking agent of {purpose}. Today is {TODAY}."}
 
 
+def _read_schema(path: Path) -> tuple[dict[str, tuple[dict[str, Any], ...]], dict[str, str]]:
+    """Tools and description of each service."""
+    try:
+        services = json.loads(path.read_text(encoding="utf-8"))
+        tools = {service["service_name"]: _service_tools(service) for service in services}
+        return tools, {service["service_name"]: service["description"] for service in services}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"not a Schema-Guided schema ({type(error).__name__}: {error})",
+            where=str(path),
+            fix="mend it, or take it away: the tools are then made up from the dialogues' calls",
+        ) from error
+
+
 def _messages(turn: dict[str, Any]) -> list[Message]:
     if turn["speaker"] == "USER":
         return [{"role": "user", "content": turn["utterance"]}]
@@ -73,9 +90,14 @@ def _messages(turn: dict[str, Any]) -> list[Message]:
             call = frame["service_call"]
             arguments = dict(call["parameters"])
             messages.append(
-                {"role": "assistant", "content": "", "tool_calls": [{"name": call["method"], "arguments": arguments}]}
+                {
+                    "role": "assistant",
+                    "content": "",
+                    "tool_calls": [{"name": call["method"], "arguments": arguments}],
+                }
             )
-            result = json.dumps(_result(frame.get("service_results", []), arguments), ensure_ascii=False)
+            told = _result(frame.get("service_results", []), arguments)
+            result = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
             messages.append({"role": "tool", "name": call["method"], "content": result})
     return [*messages, {"role": "assistant", "content": turn["utterance"]}]
 
@@ -103,19 +125,30 @@ def _parameter(slot: dict[str, Any]) -> dict[str, Any]:
 
 
 def _inferred_tools(rows: list[dict[str, Any]]) -> dict[str, tuple[dict[str, Any], ...]]:
-    """Without a schema, a tool has the parameters that its calls were seen with; those always there are required."""
+    """Without a schema, a tool has the parameters of the calls seen; those always there are required."""
     seen: dict[str, dict[str, list[dict[str, str]]]] = {}
-    for frame in (f for row in rows for turn in row.get("turns", ()) for f in turn.get("frames", ())):
-        if "service_call" in frame:
-            call = frame["service_call"]
-            seen.setdefault(frame["service"], {}).setdefault(call["method"], []).append(call["parameters"])
+    for row in rows:
+        # A row that does not fit is told of, with its line, when it is read as a dialogue.
+        with suppress(KeyError, TypeError, AttributeError):
+            for frame in (
+                frame for turn in row["turns"] for frame in turn["frames"] if "service_call" in frame
+            ):
+                call = frame["service_call"]
+                seen.setdefault(frame["service"], {}).setdefault(call["method"], []).append(
+                    dict(call["parameters"])
+                )
     return {
-        service: tuple(_seen_tool(name, calls) for name, calls in methods.items()) for service, methods in seen.items()
+        service: tuple(_seen_tool(name, calls) for name, calls in methods.items())
+        for service, methods in seen.items()
     }
 
 
 def _seen_tool(name: str, calls: list[dict[str, str]]) -> dict[str, Any]:
     names = list(dict.fromkeys(key for call in calls for key in call))
     required = [key for key in names if all(key in call for call in calls)]
-    parameters = {"type": "object", "properties": {key: {"type": "string"} for key in names}, "required": required}
+    parameters = {
+        "type": "object",
+        "properties": {key: {"type": "string"} for key in names},
+        "required": required,
+    }
     return {"name": name, "description": "", "parameters": parameters}
