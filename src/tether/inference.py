@@ -36,7 +36,9 @@ class LocalModel:
         name: What the reports call it.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str = "model") -> None:
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str = "model"
+    ) -> None:
         self.model, self.tokenizer, self.name = model, tokenizer, name
         self.renderer = Renderer(tokenizer)
         self.device = model.device
@@ -104,7 +106,9 @@ class LocalModel:
         """Log-probability in nats of each continuation given its context, both as token ids."""
         rows = [[*context, *continuation] for context, continuation in pairs]
         counts = [len(continuation) for _, continuation in pairs]
-        learned = [[False] * (len(row) - count) + [True] * count for row, count in zip(rows, counts, strict=True)]
+        learned = [
+            [False] * (len(row) - count) + [True] * count for row, count in zip(rows, counts, strict=True)
+        ]
         return [-nats for nats, _ in self._losses(rows, learned, label)]
 
     def chat_losses(self, chats: Sequence[Chat], *, label: str = "Domain loss") -> list[tuple[float, int]]:
@@ -122,7 +126,9 @@ class LocalModel:
                 ids, mask = pad([rows[index] for index in batch], self.tokenizer.pad_token_id)
                 wanted, _ = pad([[int(flag) for flag in learned[index]] for index in batch], 0)
                 nats = token_losses(self.model, ids.to(self.device), mask.to(self.device), wanted.bool())
-                for index, value, count in zip(batch, nats.tolist(), wanted[:, 1:].sum(1).tolist(), strict=True):
+                for index, value, count in zip(
+                    batch, nats.tolist(), wanted[:, 1:].sum(1).tolist(), strict=True
+                ):
                     results[index] = (value, count)
                 progress.advance(len(batch))
         return results
@@ -132,7 +138,9 @@ class LocalModel:
         ids, mask = ids.to(self.device), mask.to(self.device)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         cache = roomy_cache(self.model.config)
-        out = self.model(ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1)
+        out = self.model(
+            ids, attention_mask=mask, position_ids=positions, past_key_values=cache, logits_to_keep=1
+        )
         return _State(cache, mask, positions[:, -1] + 1, out.logits[:, -1])
 
     def _prefill_turns(self, chat: Chat) -> _State:
@@ -220,7 +228,10 @@ class RoomyLayer(DynamicLayer):
             self.lazy_initialization(key_states, value_states)
             self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
             self.rooms = (self.keys, self.values)
-        self.rooms = (_room(self.rooms[0], self.keys, key_states), _room(self.rooms[1], self.values, value_states))
+        self.rooms = (
+            _room(self.rooms[0], self.keys, key_states),
+            _room(self.rooms[1], self.values, value_states),
+        )
         total = self.keys.shape[2] + key_states.shape[2]
         self.keys, self.values = (room[:, :, :total] for room in self.rooms)
         return self.keys, self.values

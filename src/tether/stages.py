@@ -58,7 +58,14 @@ def tune(
     if training.learning_rate is not None:
         options["learning_rate"] = training.learning_rate
     options = chosen.checked(options)
-    asked = {"base": base, "data": data, "method": method, "options": options, "seed": seed, "training": training}
+    asked = {
+        "base": base,
+        "data": data,
+        "method": method,
+        "options": options,
+        "seed": seed,
+        "training": training,
+    }
     train, select = split_select(load_dialogues(data, split="train", limit=training.dialogues))
     _claim(out, {**asked, "training": training.model_dump(mode="json"), "anchors": str(anchors or "")})
     if read_record(out) is None:
@@ -77,7 +84,9 @@ def tune(
 
 def _told(out: Path, record: dict[str, Any], certificate: dict[str, Any] | None) -> str:
     cost = record["cost"]
-    lines = [f"{out}: {record['parametrisation']}, {cost['seconds']:.0f} s, {cost['tokens_per_second']:.0f} tokens/s"]
+    lines = [
+        f"{out}: {record['parametrisation']}, {cost['seconds']:.0f} s, {cost['tokens_per_second']:.0f} tokens/s"
+    ]
     for name, group in (certificate or {"groups": {}})["groups"].items():
         lines.append(
             f"drift on {name}: {group['drift']:.4f} nats/token (upper 95% bound {group['upper95']:.4f}, "
@@ -93,7 +102,9 @@ def _claim(out: Path, asked: dict[str, Any]) -> None:
     if held is not None and held != asked:
         differing = ", ".join(key for key in asked if held.get(key) != asked[key])
         raise UserError(
-            f"the folder holds another fine-tuning (other {differing})", where=str(out), fix="name another folder"
+            f"the folder holds another fine-tuning (other {differing})",
+            where=str(out),
+            fix="name another folder",
         )
     if held is None and (out / RECORD_FILE).is_file():
         raise UserError("the folder holds a tuned model already", where=str(out), fix="name another folder")
@@ -146,12 +157,16 @@ def evaluate(
         UserError: A source or model will not do.
         RequirementNotMet: A measurement misses a requirement.
     """
-    loaded = load_axes(sources, {name: limit for names in sources.values() for name in names} if limit else {})
+    loaded = load_axes(
+        sources, {name: limit for names in sources.values() for name in names} if limit else {}
+    )
     earlier = bases.read_json(against) if against else None
     if against and earlier is None:
         raise UserError("no such evaluation", where=str(against), fix="make one with `tether evaluate --out`")
     resolved = bases.resolve(base)
-    live = LocalModel(bases.load_tuned(resolved, adapter), bases.load_tokenizer(resolved), str(adapter or base))
+    live = LocalModel(
+        bases.load_tuned(resolved, adapter), bases.load_tokenizer(resolved), str(adapter or base)
+    )
     axes: dict[str, dict[str, Any]] = {}
     for axis in loaded:
         items = measure(live, axis, loaded[axis])
@@ -161,7 +176,12 @@ def evaluate(
         if earlier and against and axis in earlier["axes"]:
             before = read_items(against.parent / earlier["axes"][axis]["items"])
             axes[axis]["against"] = summarise(before, {"0": items}).model_dump()
-    record = {"base": base, "adapter": str(adapter) if adapter else None, "axes": axes, "environment": environment()}
+    record = {
+        "base": base,
+        "adapter": str(adapter) if adapter else None,
+        "axes": axes,
+        "environment": environment(),
+    }
     bases.write_json(out, record)
     flat = {axis: {**cell, **cell.get("against", {})} for axis, cell in axes.items()}
     outcome = Outcome(record, "\n".join(_axis_line(axis, cell) for axis, cell in axes.items()))
@@ -174,7 +194,11 @@ def _axis_line(axis: str, cell: dict[str, Any]) -> str:
     interval = f" [{result.ci95[0]:.3f}, {result.ci95[1]:.3f}]" if result.ci95 else ""
     metrics = ", ".join(f"{name} {value:.3f}" for name, value in result.metrics.items() if value is not None)
     change = cell.get("against")
-    moved = f"; {change['delta']:+.3f} against before (p {change['p_value']:.3g})" if change and change["n"] else ""
+    moved = (
+        f"; {change['delta']:+.3f} against before (p {change['p_value']:.3g})"
+        if change and change["n"]
+        else ""
+    )
     return f"{axis}: {result.score:.3f}{interval}, n {result.n}{moved}\n  {metrics}"
 
 

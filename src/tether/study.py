@@ -79,7 +79,8 @@ def compare(
     plans = [study.plan(name) for name in methods or study.methods]
     if hosted := [plan.name for plan in plans if plan.method in HOSTED]:
         raise UserError(
-            f"hosted fine-tuning is not in this version ({', '.join(hosted)})", fix="choose others with --methods"
+            f"hosted fine-tuning is not in this version ({', '.join(hosted)})",
+            fix="choose others with --methods",
         )
     story = _Story(study, out, list(seeds or study.seeds), _checked_axes(study, plans))
     _claim(out, study, study_path)
@@ -106,7 +107,10 @@ def check(study: Study) -> list[str]:
     plans = [study.plan(name) for name in study.methods]
     axes = _checked_axes(study, plans)
     train, select = _dialogues(study)
-    lines = [f"base {study.base}", f"data {study.data}: {len(train)} dialogues to train on, {len(select)} kept aside"]
+    lines = [
+        f"base {study.base}",
+        f"data {study.data}: {len(train)} dialogues to train on, {len(select)} kept aside",
+    ]
     lines += [_plan_line(plan) for plan in plans]
     for axis, sources in axes.items():
         lines += [f"{axis}: {name}, {len(items)} items" for name, items in sources.items()]
@@ -197,9 +201,15 @@ class _Story:
             return
         say(f"Measuring {folder.relative_to(self.out)}: {', '.join(missing)}")
         resolved = self.base(base)
-        live = LocalModel(bases.load_tuned(resolved, tuned), bases.load_tokenizer(resolved), str(tuned or base))
+        live = LocalModel(
+            bases.load_tuned(resolved, tuned), bases.load_tokenizer(resolved), str(tuned or base)
+        )
         for axis in missing:
-            items = self._drift(live, folder, resolved) if axis == "drift" else measure(live, axis, self.axes[axis])
+            items = (
+                self._drift(live, folder, resolved)
+                if axis == "drift"
+                else measure(live, axis, self.axes[axis])
+            )
             write_items(folder / "items" / f"{axis}.jsonl", items)
         gc.collect()
 
@@ -259,7 +269,9 @@ class _Story:
 
     def _sweep_result(self, plan: Plan) -> list[SweepPoint]:
         chosen = self.chosen_rate(plan)
-        return [point.model_copy(update={"chosen": point.learning_rate == chosen}) for point in self.swept(plan)]
+        return [
+            point.model_copy(update={"chosen": point.learning_rate == chosen}) for point in self.swept(plan)
+        ]
 
     def _provenance(self, plans: Sequence[Plan]) -> dict[str, Any]:
         measured = {name: fingerprint(name) for sources in self.axes.values() for name in sources}
@@ -267,7 +279,10 @@ class _Story:
         return {
             "data": {self.study.data: fingerprint(self.study.data, "train")},
             "measured": measured,
-            "bases": {name: {"revision": self.base(name).revision, "licence": self.base(name).licence} for name in names},
+            "bases": {
+                name: {"revision": self.base(name).revision, "licence": self.base(name).licence}
+                for name in names
+            },
             "anchors": {name: self.anchors(name).sha256 for name in names},
             "seeds": self.seeds,
             "started": self.started,
@@ -292,7 +307,11 @@ def _dialogues(study: Study) -> tuple[list[Chat], list[Chat]]:
 def _plan_line(plan: Plan) -> str:
     if plan.method in HOSTED:
         return f"method {plan.name} on {plan.base}: hosted, which this version can name but not yet run"
-    rates = f", learning rates {', '.join(f'{rate:g}' for rate in plan.learning_rates)}" if plan.learning_rates else ""
+    rates = (
+        f", learning rates {', '.join(f'{rate:g}' for rate in plan.learning_rates)}"
+        if plan.learning_rates
+        else ""
+    )
     return f"method {plan.name} on {plan.base}{rates}"
 
 
@@ -313,11 +332,17 @@ def _without_leaks(study: Study, axes: Loaded) -> Loaded:
         UserError: One does, and the study does not say to drop such.
     """
     seen = {
-        "the training dialogues": user_words(load_dialogues(study.data, split="train", limit=study.training.dialogues)),
-        "the alignment and anchor prompts": [(text, text) for use in ("align", "anchors") for text in harmful_prompts(use)],
+        "the training dialogues": user_words(
+            load_dialogues(study.data, split="train", limit=study.training.dialogues)
+        ),
+        "the alignment and anchor prompts": [
+            (text, text) for use in ("align", "anchors") for text in harmful_prompts(use)
+        ],
     }
     measured = {
-        f"{axis}:{name}": REGISTRY[axis].texts(items) for axis, sources in axes.items() for name, items in sources.items()
+        f"{axis}:{name}": REGISTRY[axis].texts(items)
+        for axis, sources in axes.items()
+        for name, items in sources.items()
     }
     leaks = find_leaks(measured, seen)
     exact = [leak for leak in leaks if leak.kind == "exact"]
@@ -327,11 +352,14 @@ def _without_leaks(study: Study, axes: Loaded) -> Loaded:
             fix="take such prompts out, or say `leaks: drop` in the study to leave them out",
         )
     if leaks:
-        say(f"{len(exact)} measured prompts stand in what is trained on and are left out, {len(leaks) - len(exact)} nearly do")
+        say(
+            f"{len(exact)} measured prompts stand in what is trained on and are left out, {len(leaks) - len(exact)} nearly do"
+        )
     dropped = {(leak.a, leak.id_a) for leak in exact}
     return {
         axis: {
-            name: [item for item in items if (f"{axis}:{name}", item.id) not in dropped] for name, items in sources.items()
+            name: [item for item in items if (f"{axis}:{name}", item.id) not in dropped]
+            for name, items in sources.items()
         }
         for axis, sources in axes.items()
     }
@@ -343,10 +371,14 @@ def _claim(out: Path, study: Study, study_path: Path | None) -> None:
     path = out / "study.json"
     if path.is_file():
         if json.loads(path.read_text(encoding="utf-8")) != asked:
-            raise UserError("the folder holds another study", where=str(out), fix="name another folder with --out")
+            raise UserError(
+                "the folder holds another study", where=str(out), fix="name another folder with --out"
+            )
         return
     if out.is_dir() and any(out.iterdir()):
-        raise UserError("the folder is not empty and holds no study", where=str(out), fix="name another with --out")
+        raise UserError(
+            "the folder is not empty and holds no study", where=str(out), fix="name another with --out"
+        )
     out.mkdir(parents=True, exist_ok=True)
     bases.write_json(path, asked)
     if study_path:

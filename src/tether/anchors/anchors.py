@@ -133,5 +133,7 @@ def load_anchors(folder: Path) -> AnchorSet:
         about["revision"],
     )
     if loaded.sha256 != about["sha256"] or loaded.offsets[-1] != len(loaded.top_ids):
-        raise UserError("the anchors were changed after they were made", where=str(folder), fix="make them again")
+        raise UserError(
+            "the anchors were changed after they were made", where=str(folder), fix="make them again"
+        )
     return loaded

@@ -65,7 +65,14 @@ def build_anchors(model: LocalModel, revision: str, settings: AnchorSettings) ->
         seed=settings.seed,
     )
     anchors = [
-        Anchor(group, split, prompt, str(model.tokenizer.decode(answer, skip_special_tokens=True)), list(ids), answer)
+        Anchor(
+            group,
+            split,
+            prompt,
+            str(model.tokenizer.decode(answer, skip_special_tokens=True)),
+            list(ids),
+            answer,
+        )
         for (group, split, prompt), ids, answer in zip(prompts, asked, answers, strict=True)
     ]
     return cache_anchors(model, anchors, revision, settings.top_k)
@@ -92,7 +99,9 @@ def _prompts(model: LocalModel, settings: AnchorSettings) -> list[tuple[str, str
     # Alignment, if it was ours, has seen the "align" prompts; those that certify are new to the base as well.
     unseen = harmful_prompts("anchors")
     certify_and_select = settings.safety["certify"] + settings.safety["select"]
-    say(f"{len(general)} prompts sampled from the base, {sum(settings.safety.values())} built-in harmful requests")
+    say(
+        f"{len(general)} prompts sampled from the base, {sum(settings.safety.values())} built-in harmful requests"
+    )
     shuffler = random.Random(settings.seed)
     shuffler.shuffle(unseen)
     safety = [*unseen[:certify_and_select], *spread(harmful_prompts("align"), settings.safety["train"])]
@@ -103,7 +112,9 @@ def _prompts(model: LocalModel, settings: AnchorSettings) -> list[tuple[str, str
     ]
 
 
-def _split(group: str, prompts: Sequence[str], sizes: Sequence[tuple[str, int]]) -> list[tuple[str, str, str]]:
+def _split(
+    group: str, prompts: Sequence[str], sizes: Sequence[tuple[str, int]]
+) -> list[tuple[str, str, str]]:
     splits = [split for split, size in sizes for _ in range(size)]
     return [(group, split, prompt) for split, prompt in zip(splits, prompts, strict=True)]
 
@@ -112,5 +123,7 @@ def save_anchors(anchors: AnchorSet, out: Path) -> None:
     """Write the anchors and say what they hold."""
     anchors.save(out)
     for group, splits in anchors.counts().items():
-        cells = ", ".join(f"{split} {cell['prompts']} prompts / {cell['tokens']} tokens" for split, cell in splits.items())
+        cells = ", ".join(
+            f"{split} {cell['prompts']} prompts / {cell['tokens']} tokens" for split, cell in splits.items()
+        )
         say(f"  {group}: {cells}")

@@ -77,7 +77,9 @@ def answer_batch(anchors: Sequence[Anchor], pad_id: int) -> tuple[torch.Tensor, 
 
 
 @torch.inference_mode()
-def answer_states(model: PreTrainedModel, anchors: Sequence[Anchor], pad_id: int, label: str) -> list[torch.Tensor]:
+def answer_states(
+    model: PreTrainedModel, anchors: Sequence[Anchor], pad_id: int, label: str
+) -> list[torch.Tensor]:
     """The model's last hidden states (answer tokens, width) at the positions that predict each anchor's answer."""
     states: list[torch.Tensor] = [torch.empty(0)] * len(anchors)
     lengths = [len(anchor.prompt_ids) + len(anchor.answer_ids) for anchor in anchors]
@@ -102,7 +104,9 @@ def exact_drift(
 
 
 @torch.inference_mode()
-def cached_drifts(model: PreTrainedModel, anchors: AnchorSet, indices: Sequence[int], pad_id: int) -> list[torch.Tensor]:
+def cached_drifts(
+    model: PreTrainedModel, anchors: AnchorSet, indices: Sequence[int], pad_id: int
+) -> list[torch.Tensor]:
     """Per anchor, the bucketed drift of each answer token, from the cache."""
     chosen = [anchors.anchors[i] for i in indices]
     head = model.get_output_embeddings()

@@ -67,7 +67,11 @@ def is_usable(text: str) -> bool:
     if not FEWEST_WORDS <= len(words) <= MOST_WORDS:
         return False
     letters = sum(character.isalpha() or character.isspace() for character in text)
-    return letters / len(text) > 0.7 and len(set(words)) / len(words) > 0.5 and not text.endswith((",", " and", " the"))
+    return (
+        letters / len(text) > 0.7
+        and len(set(words)) / len(words) > 0.5
+        and not text.endswith((",", " and", " the"))
+    )
 
 
 def fingerprint(text: str) -> str:

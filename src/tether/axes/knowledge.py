@@ -73,14 +73,20 @@ def _open_items(model: LocalModel, questions: Sequence[OpenItem]) -> list[Item]:
         return []
     contexts = {question.id: model.ask(_asked(question)) for question in questions}
     references = {question.id: _reference(question) for question in questions}
-    answers = {id_: model.tokenizer(text, add_special_tokens=False)["input_ids"] for id_, text in references.items()}
+    answers = {
+        id_: model.tokenizer(text, add_special_tokens=False)["input_ids"] for id_, text in references.items()
+    }
     others = {question.id: other_questions(question, questions) for question in questions}
     pairs = [
-        (contexts[id_], answers[question.id]) for question in questions for id_ in (question.id, *others[question.id])
+        (contexts[id_], answers[question.id])
+        for question in questions
+        for id_ in (question.id, *others[question.id])
     ]
     scores = iter(model.log_likelihoods(pairs, label="Free-form answers"))
     written = model.generate(
-        [contexts[question.id] for question in questions], max_new_tokens=ANSWER_TOKENS, label="Answering questions"
+        [contexts[question.id] for question in questions],
+        max_new_tokens=ANSWER_TOKENS,
+        label="Answering questions",
     )
     items = []
     for question, text in zip(questions, written, strict=True):
@@ -89,7 +95,9 @@ def _open_items(model: LocalModel, questions: Sequence[OpenItem]) -> list[Item]:
     return items
 
 
-def _open_item(question: OpenItem, written: str, reference: str, own: float, foreign: Sequence[float]) -> Item:
+def _open_item(
+    question: OpenItem, written: str, reference: str, own: float, foreign: Sequence[float]
+) -> Item:
     bits_per_nat = 1 / math.log(2) / len(reference.encode())
     gain = (own - fmean(foreign)) * bits_per_nat if foreign else 0.0
     return Item(

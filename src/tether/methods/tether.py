@@ -6,10 +6,10 @@ import time
 
 from tether.methods.registry import method
 from tether.methods.run import Run, Tuned
-from tether.training.certificate import Certifier
-from tether.training.rewind import rewind
 from tether.training.anchored import Anchoring
 from tether.training.budget import Budget
+from tether.training.certificate import Certifier
+from tether.training.rewind import rewind
 from tether.training.update import AdapterUpdate, Update, WeightUpdate
 
 GROUP_BUDGETS = {"general": 0.02, "safety": 0.005}
