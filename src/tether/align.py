@@ -10,11 +10,10 @@ from __future__ import annotations
 import json
 import random
 import tempfile
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import LoraConfig, PeftModel
@@ -30,6 +29,9 @@ from tether.training.anchored import Anchoring
 from tether.training.batches import as_row
 from tether.training.budget import Budget
 from tether.training.loop import fit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 RECIPE_FILE = "recipe.json"
 

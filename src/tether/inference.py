@@ -7,7 +7,6 @@ that dialogue.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,8 @@ from tether.chatdata.rendering import Renderer
 from tether.progress import task
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from tether.chatdata.chats import Chat

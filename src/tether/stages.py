@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tether import bases
-from tether.anchors.build import AnchorSettings
 from tether.anchors.store import build
 from tether.axes.registry import load_axes, measure
 from tether.chatdata.chats import Chat, split_select
@@ -23,6 +20,12 @@ from tether.requirements import Requirement, check_requirements
 from tether.results import AxisResult, aggregate, read_items, summarise, write_items
 from tether.sources import load_dialogues
 from tether.training.certificate import CERTIFICATE_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from tether.anchors.build import AnchorSettings
 
 LEARNED, LEARNED_END = "\x1b[32m", "\x1b[0m"
 

@@ -15,20 +15,16 @@ from __future__ import annotations
 import gc
 import json
 import shutil
-from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tether import bases
-from tether.anchors.anchors import AnchorSet
 from tether.anchors.prompts import harmful_prompts
 from tether.anchors.store import anchors_for
 from tether.axes.drift import drift_items
 from tether.axes.registry import REGISTRY, Loaded, load_axes, measure
 from tether.chatdata.chats import Chat, split_select
 from tether.chatdata.leaks import find_leaks, user_words
-from tether.config import Plan, Study
 from tether.environment import environment, now
 from tether.errors import UserError
 from tether.inference import LocalModel
@@ -55,6 +51,13 @@ from tether.results import (
 )
 from tether.sources import fingerprint, load_dialogues
 from tether.training.certificate import CERTIFICATE_FILE, Certifier
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from tether.anchors.anchors import AnchorSet
+    from tether.config import Plan, Study
 
 
 def compare(

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file, save_file
 
 from tether.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 SPLITS = ("train", "select", "certify")
 

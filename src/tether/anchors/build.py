@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +15,9 @@ from tether.anchors.prompts import harmful_prompts, sampled_prompts, spread
 from tether.progress import say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from tether.inference import LocalModel
 
 

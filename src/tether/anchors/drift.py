@@ -7,7 +7,6 @@ is two bytes per dimension and token, and its head makes the full distribution o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,12 +14,15 @@ import numpy as np
 import torch
 from torch.nn.functional import log_softmax
 
-from tether.anchors.anchors import Anchor, AnchorSet
 from tether.inference import backbone, batches_by_length, pad
 from tether.progress import task
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from transformers import PreTrainedModel
+
+    from tether.anchors.anchors import Anchor, AnchorSet
 
 PASS_TOKENS = 2048
 FIRST_TOKENS = 5

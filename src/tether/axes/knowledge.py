@@ -12,7 +12,6 @@ import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,8 @@ from tether.results import Item
 from tether.sources import ChoiceItem, OpenItem
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tether.inference import LocalModel
 
 OTHER_QUESTIONS = 3

@@ -10,11 +10,11 @@ from tether.axes.knowledge import knowledge
 from tether.axes.proficiency import proficiency
 from tether.axes.safety import safety
 from tether.chatdata.leaks import Text, user_words
-from tether.results import Item
 from tether.sources import ChoiceItem, load_dialogues, load_knowledge, load_safety
 
 if TYPE_CHECKING:
     from tether.inference import LocalModel
+    from tether.results import Item
 
 Loader = Callable[[str, int | None], Sequence[Any]]
 

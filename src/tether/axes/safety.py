@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tether.axes.rules import Verdict, judge
 from tether.results import Item
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tether.inference import LocalModel
     from tether.sources import SafetyItem
 

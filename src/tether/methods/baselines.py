@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tether.methods.registry import method
-from tether.methods.run import Run, Tuned
+
+if TYPE_CHECKING:
+    from tether.methods.run import Run, Tuned
 
 
 @method("full")

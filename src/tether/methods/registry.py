@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -13,6 +12,8 @@ from tether.config import did_you_mean
 from tether.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from tether.methods.run import Run, Tuned
 
 _METHODS: dict[str, Method] = {}

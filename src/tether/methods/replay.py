@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tether.methods.registry import method
-from tether.methods.run import Run, Tuned
 from tether.training.anchored import Anchoring
+
+if TYPE_CHECKING:
+    from tether.methods.run import Run, Tuned
 
 
 @method("replay-self", paper="arXiv:2403.01244")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,10 +15,12 @@ from tether.anchors.store import anchors_for
 from tether.chatdata.rendering import Renderer
 from tether.inference import LocalModel
 from tether.training.batches import as_row
-from tether.training.cost import Cost
 from tether.training.loop import fit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from peft import PeftModel
     from transformers import PreTrainedModel
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tether.chatdata.chats import Chat
     from tether.config import Training
     from tether.training.anchored import Anchoring
+    from tether.training.cost import Cost
 
 RECORD_FILE = "tuned.json"
 # Rates at which each parametrisation learned most on Schema-Guided hotels; a study that compares methods sweeps.

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from tether.methods.registry import method
-from tether.methods.run import Run, Tuned
 from tether.training.anchored import Anchoring
 from tether.training.budget import Budget
 from tether.training.certificate import Certifier
 from tether.training.rewind import rewind
 from tether.training.update import AdapterUpdate, Update, WeightUpdate
+
+if TYPE_CHECKING:
+    from tether.methods.run import Run, Tuned
 
 GROUP_BUDGETS = {"general": 0.02, "safety": 0.005}
 OTHER_GROUPS = 0.02

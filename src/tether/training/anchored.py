@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import cross_entropy
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from tether.anchors.anchors import AnchorSet
 from tether.anchors.drift import answer_batch, bucketed_drift
 from tether.training.batches import IGNORED
-from tether.training.budget import Budget
 from tether.training.trainer import DomainTrainer, logits_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tether.anchors.anchors import AnchorSet
+    from tether.training.budget import Budget
 
 BUDGET_FILE = "budget.json"
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch.utils.data import BatchSampler
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from tether.chatdata.rendering import Encoded
 
 IGNORED = -100  # the label that torch's cross-entropy passes over

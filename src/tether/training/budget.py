@@ -9,7 +9,10 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LARGEST_STEP = (
     1.0  # bounds one update's relative excess, so that a single noisy batch cannot throw the multiplier

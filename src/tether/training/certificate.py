@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tether.anchors.drift import GroupDrift, answer_states, exact_drift, summarise
@@ -13,6 +12,8 @@ from tether.bases import Base, write_json
 from tether.progress import say
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
     from transformers import PreTrainedModel
 

@@ -7,7 +7,6 @@ domain loss on dialogues kept aside is taken.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,8 @@ from tether.anchors.drift import GroupDrift, cached_drifts, summarise
 from tether.progress import say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tether.anchors.anchors import AnchorSet
     from tether.chatdata.chats import Chat
     from tether.inference import LocalModel

@@ -7,15 +7,18 @@ and accuracy metrics on the side; on a small model that is more than half of the
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from trl import SFTTrainer
 
 from tether.training.batches import IGNORED, TokenBatches, collate
-from tether.training.cost import Cost
+
+if TYPE_CHECKING:
+    import torch
+
+    from tether.training.cost import Cost
 
 
 class DomainTrainer(SFTTrainer):

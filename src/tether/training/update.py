@@ -5,16 +5,17 @@ Scaling an adapter's output by alpha is that interpolation; for all weights, a c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import torch
-from peft import PeftModel
 from peft.helpers import rescale_adapter_scale
 from peft.tuners.lora import LoraLayer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from peft import PeftModel
     from transformers import PreTrainedModel
 
 
