@@ -17,6 +17,7 @@ from tether.axes.proficiency import proficiency, score_turn, slot_f1
 from tether.axes.steps import Step, read_step, same_step
 from tether.axes.values import Value, number, plain
 from tether.chatdata.chats import Call, Chat, Message, calls_of, load_chats
+from tether.chatdata.rendering import agent_text
 
 SYSTEM = {"role": "system", "content": "You are a booking agent. Today is Friday, 2019-03-01."}
 SLOTS = {
@@ -255,6 +256,20 @@ def test_a_call_is_no_answer_to_the_guest() -> None:
     score, reason, metrics = score_turn(gold, output, [SYSTEM, user("Hi")])
     assert score == 0 and metrics["slot_f1"] is None
     assert "should ask for place" in reason
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted", "same"),
+    [("2", 2.0, True), (" Rome", "rome", True), ("1234567", "1234568", False), (10**20, 10**20 + 1, False)],
+)
+def test_arguments_are_compared_by_value(said: Any, wanted: Any, same: bool) -> None:
+    assert (slot_f1([Call("a", {"x": said})], [Call("a", {"x": wanted})]) == 1) is same
+
+
+def test_a_perfect_agent_is_right_at_every_turn() -> None:
+    chats = generate(5, seed=7, split="test")
+    answers = [[agent_text(chat.messages[index]) for index in chat.agent_turns] for chat in chats]
+    assert {item.score for item in proficiency(Parrot(answers), chats)} == {1}  # type: ignore[arg-type]
 
 
 def test_true_is_true_in_words() -> None:

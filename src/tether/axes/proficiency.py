@@ -6,7 +6,9 @@ signature (``tether.axes.steps``) agrees with the gold turn's. Wording does not 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from tether.axes.steps import Step, read_step, same_step
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from tether.inference import LocalModel
 
 TURN_TOKENS = 96
+NUMBER = re.compile(r"-?\d{1,28}(\.\d+)?")
 
 
 def proficiency(model: LocalModel, chats: Sequence[Chat], *, source: str = "dialogues") -> list[Item]:
@@ -93,10 +96,8 @@ def score_turn(
 def normal(value: Any) -> str:
     """An argument in the form in which it is compared: case, spaces, and 2, "2" and 2.0 alike."""
     text = " ".join(str(value).split()).casefold()
-    try:
-        return f"{float(text):g}"
-    except ValueError:
-        return text
+    # Not by float: references and card numbers of many digits must stay apart.
+    return f"{Decimal(text).normalize():f}" if NUMBER.fullmatch(text) else text
 
 
 def slot_f1(said: Sequence[Call], wanted: Sequence[Call]) -> float:

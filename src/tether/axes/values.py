@@ -79,7 +79,7 @@ def number(text: str) -> str:
     """A number in one form: "2", "two", "2.0" and "2.00" alike."""
     if text in lexicon.NUMBERS:
         return str(lexicon.NUMBERS[text])
-    return f"{float(text.replace(',', '')):g}"
+    return f"{float(text.replace(',', '')):.12g}"
 
 
 def today_of(messages: Sequence[Message]) -> date | None:
