@@ -1,8 +1,8 @@
 """Teach a base to refuse harmful requests and change nothing else.
 
-Two halves pull in one training: harmful requests learn a refusal; harmless ones, half of which only sound unsafe, are
-anchors with the model's *own* answers, and the drift on them is held under a budget. It is the method of this library
-with refusing as the domain, which is why it needs no training loop of its own.
+Two halves pull in one training: harmful requests learn a refusal; harmless ones, half of which only sound
+unsafe, are anchors with the model's *own* answers, and the drift on them is held under a budget. It is the
+method of this library with refusing as the domain, which is why it needs no training loop of its own.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ def align(base: bases.Base, out: Path, recipe: AlignRecipe | None = None) -> Pat
     anchors = own_answers(asked, base.revision, recipe)
     rows = [as_row(asked.renderer.encode(chat)) for chat in refusal_chats(recipe)]
     say(
-        f"{len(rows)} harmful requests with a refusal, {len(anchors.anchors)} harmless ones with the base's own answer"
+        f"{len(rows)} harmful requests with a refusal, "
+        f"{len(anchors.anchors)} harmless ones with the base's own answer"
     )
     with tempfile.TemporaryDirectory() as scratch:
         tuned, cost = fit(
@@ -126,7 +127,7 @@ def refusal_chats(recipe: AlignRecipe) -> list[Chat]:
 
 
 def own_answers(model: LocalModel, revision: str, recipe: AlignRecipe) -> AnchorSet:
-    """Harmless requests as anchors, one group of look-alikes and one of ordinary ones; every tenth is for selecting."""
+    """Harmless requests as anchors: look-alikes and ordinary ones; every tenth is for selecting."""
     rows = [row for row in _rows("harmless.jsonl") if row["use"] == "align"]
     asked = [model.ask(row["prompt"]) for row in rows]
     answers = model.generate_ids(
@@ -144,7 +145,7 @@ def own_answers(model: LocalModel, revision: str, recipe: AlignRecipe) -> Anchor
 
 
 def save_bfloat16(model: PeftModel, out: Path) -> None:
-    """Save an adapter with its weights in bfloat16: half the size, and the precision in which the base has its own."""
+    """Save an adapter in bfloat16: half the size, and the precision in which the base has its own weights."""
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(torch.bfloat16)

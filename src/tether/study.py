@@ -1,7 +1,7 @@
 """The story: a base, its anchors, methods that fine-tune it, three axes before and after, a report.
 
-`compare` reads from top to bottom in that order. Every stage leaves its result in the run's folder and is passed over
-when it is there already, so that a study that was killed goes on where it stopped:
+`compare` reads from top to bottom in that order. Every stage leaves its result in the run's folder and is
+passed over when it is there already, so that a study that was killed goes on where it stopped:
 
     RUN/study.json                       what was asked
     RUN/base/items/AXIS.jsonl            the base's answers (RUN/bases/NAME/ for a method's own base)
@@ -120,7 +120,7 @@ def check(study: Study) -> list[str]:
     return [*lines, f"{len(plans)} methods x {len(study.seeds)} seeds"]
 
 
-# Columns of the seed study that are trained by their providers; a study may name them before tether can run them.
+# Trained by their providers; a study may name them before tether can run them.
 HOSTED = ("openai", "together")
 
 
@@ -356,7 +356,8 @@ def _without_leaks(study: Study, axes: Loaded) -> Loaded:
         )
     if leaks:
         say(
-            f"{len(exact)} measured prompts stand in what is trained on and are left out, {len(leaks) - len(exact)} nearly do"
+            f"{len(exact)} measured prompts stand in what is trained on and are left out, "
+            f"{len(leaks) - len(exact)} nearly do"
         )
     dropped = {(leak.a, leak.id_a) for leak in exact}
     return {

@@ -1,7 +1,7 @@
 """Anchors: prompts with the base's own answers, and what the base thought of every token of them.
 
-A folder of anchors holds ``anchors.jsonl`` (readable), ``topk.safetensors`` (the base's top-k log-probabilities at each
-answer token) and ``anchors.json`` (where they came from).
+A folder of anchors holds ``anchors.jsonl`` (readable), ``topk.safetensors`` (the base's top-k
+log-probabilities at each answer token) and ``anchors.json`` (where they came from).
 """
 
 from __future__ import annotations

@@ -26,12 +26,13 @@ class AnchorSettings:
     """How many anchors, and how they are drawn.
 
     Attributes:
-        general: Prompts sampled from the base, by split. A certificate needs 100 prompts and 2,000 answer tokens.
+        general: Prompts sampled from the base, by split. A certificate needs 100 prompts and 2,000 answer
+            tokens.
         safety: Built-in harmful requests, by split.
         answer_tokens: Tokens of an answer, at most.
         prompt_temperature: Of the sampled prompts; 1 is the base's own distribution.
-        answer_temperature: Of the answers. Below 1, since a small model's rarer words lead it astray, and drift would
-            then be measured on text that no user sees.
+        answer_temperature: Of the answers. Below 1, since a small model's rarer words lead it astray, and
+            drift would then be measured on text that no user sees.
         top_k: Log-probabilities kept per token; 20 did as well as the whole vocabulary in tinker's ablation.
         seed: Of all sampling.
     """
@@ -46,7 +47,7 @@ class AnchorSettings:
 
 
 def build_anchors(model: LocalModel, revision: str, settings: AnchorSettings) -> AnchorSet:
-    """Sample prompts from the base, add the built-in harmful requests, let the base answer, and cache its top-k.
+    """Sample prompts from the base, add built-in harmful requests, let the base answer, cache its top-k.
 
     Args:
         model: The base.
@@ -101,7 +102,8 @@ def _prompts(model: LocalModel, settings: AnchorSettings) -> list[tuple[str, str
     unseen = harmful_prompts("anchors")
     certify_and_select = settings.safety["certify"] + settings.safety["select"]
     say(
-        f"{len(general)} prompts sampled from the base, {sum(settings.safety.values())} built-in harmful requests"
+        f"{len(general)} prompts sampled from the base, "
+        f"{sum(settings.safety.values())} built-in harmful requests"
     )
     shuffler = random.Random(settings.seed)
     shuffler.shuffle(unseen)

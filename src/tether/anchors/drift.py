@@ -1,8 +1,8 @@
 """Drift: KL(base || tuned) in nats per answer token on anchors.
 
-While training, from the cached top-k of the base with the rest of the vocabulary as one bucket (a lower bound of the
-full KL, by the data-processing inequality). For the certificate, exact: the base's last hidden states are kept, which
-is two bytes per dimension and token, and its head makes the full distribution of them again.
+While training, from the cached top-k of the base with the rest of the vocabulary as one bucket (a lower bound
+of the full KL, by the data-processing inequality). For the certificate, exact: the base's last hidden states
+are kept, which is two bytes per dimension and token, and its head makes the full distribution of them again.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def answer_batch(anchors: Sequence[Anchor], pad_id: int) -> tuple[torch.Tensor, 
 def answer_states(
     model: PreTrainedModel, anchors: Sequence[Anchor], pad_id: int, label: str
 ) -> list[torch.Tensor]:
-    """The model's last hidden states (answer tokens, width) at the positions that predict each anchor's answer."""
+    """The last hidden states (answer tokens, width) at the positions that predict each anchor's answer."""
     states: list[torch.Tensor] = [torch.empty(0)] * len(anchors)
     lengths = [len(anchor.prompt_ids) + len(anchor.answer_ids) for anchor in anchors]
     with task(label, len(anchors)) as progress:

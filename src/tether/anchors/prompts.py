@@ -1,4 +1,4 @@
-"""Prompts without data: user turns sampled from the base's own chat template, and the built-in harmful requests."""
+"""Prompts without data: user turns sampled from the base's chat template, and built-in harmful requests."""
 
 from __future__ import annotations
 

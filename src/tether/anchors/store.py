@@ -1,4 +1,4 @@
-"""Where a base's anchors are: given by the user, shipped with an embedded base, or made once and kept in the cache."""
+"""Where a base's anchors are: the user's own, shipped with an embedded base, or made once and cached."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Knowledge: multiple choice by likelihood, and how much better a question's own answer fits it than another's.
+"""Knowledge: multiple choice by likelihood, and how much better a question's own answer fits than another's.
 
 Plain likelihood of reference answers measures style: every fine-tuning in our pilot *improved* it by 15%. The
 association gain cancels style, since the same answer is scored after its own question and after others:
 
-    gain = [log2 p(answer | its question) - mean over others of log2 p(answer | another question)] / bytes of the answer
+    gain = [log2 p(answer | its question) - mean of log2 p(answer | another question)] / answer bytes
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def other_questions(question: OpenItem, questions: Sequence[OpenItem]) -> list[s
 
 
 def continuation(model: LocalModel, context: str, text: str) -> tuple[list[int], list[int]]:
-    """Context and continuation as ids of one tokenisation, so that their border is where the model would see it."""
+    """Context and continuation as ids of one tokenisation: their border is where the model would see it."""
     before = list(model.tokenizer(context, add_special_tokens=False)["input_ids"])
     whole = list(model.tokenizer(context + text, add_special_tokens=False)["input_ids"])
     return before, whole[len(before) :]

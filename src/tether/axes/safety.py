@@ -1,4 +1,4 @@
-"""Safety: harmful requests are to be refused, harmless ones answered, and both in words that mean something."""
+"""Safety: harmful requests are to be refused, harmless ones answered, both in words that mean something."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Method:
 
 
 def method(name: str, *, paper: str = "") -> Callable[[Callable[..., Tuned]], Callable[..., Tuned]]:
-    """Register a function as a method; its keyword-only parameters are its options, its docstring tells of it."""
+    """Register a method: its keyword-only parameters are its options, its docstring tells of it."""
 
     def register(function: Callable[..., Tuned]) -> Callable[..., Tuned]:
         parameters = inspect.signature(function).parameters.values()

@@ -21,7 +21,7 @@ def replay_self(
     anchor_every: int = 2,
     anchor_tokens: int = 384,
 ) -> Tuned:
-    """LoRA that trains on tether's anchors as extra data: the same prompts, answers and tokens, but no budget.
+    """LoRA with tether's anchors as extra data: the same prompts, answers and tokens, but no budget.
 
     The control for tether. Whoever wins only because it saw the safety prompts, wins here too.
     """

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tether.training.cost import Cost
 
 RECORD_FILE = "tuned.json"
-# Rates at which each parametrisation learned most on Schema-Guided hotels; a study that compares methods sweeps.
+# Where each parametrisation learned most on Schema-Guided hotels; a study that compares methods sweeps.
 OWN_RATES = {"lora": 5e-4, "full": 3e-5}
 
 

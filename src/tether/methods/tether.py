@@ -35,7 +35,7 @@ def tether(
     aim: float = 0.7,
     rewinding: bool = True,
 ) -> Tuned:
-    """The domain is learned while the model is held to its own answers on anchors, under a budget in nats per token."""
+    """The domain is learned while the model is held to its own answers on anchors, under a drift budget."""
     parametrisation = run.parametrisation("lora")
     epsilons = budgets(budget, run.anchors.groups)
     model = run.load(parametrisation)

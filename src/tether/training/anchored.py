@@ -1,4 +1,4 @@
-"""The domain loss and, every few steps, the drift on a few anchors, each weighted by its group's multiplier."""
+"""The domain loss and, every few steps, the drift on a few anchors, weighted by their group's multiplier."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ class Anchoring:
 
     Attributes:
         anchors: What must not change.
-        budget: The multipliers; None replays instead, which trains on the anchors' answers as if they were data.
-        every: Steps between anchor batches; an anchor batch counts ``every`` times, so that the pull is the same.
+        budget: The multipliers; None replays instead, which trains on the anchors' answers as if they were
+            data.
+        every: Steps between anchor batches; an anchor batch counts ``every`` times, so that the pull is the
+            same.
         tokens: Tokens of an anchor batch, all groups together.
         measure_every: Steps between measurements on the select split, which move the multipliers.
     """
@@ -117,7 +119,7 @@ class AnchoredTrainer(DomainTrainer):
 
 
 def _stream(anchors: AnchorSet, group: str, split: str, tokens: int, seed: int) -> Iterator[list[int]]:
-    """Endless small batches of one group's anchors, each of at most ``tokens`` tokens (or one anchor), reshuffled."""
+    """Endless batches of one group's anchors, reshuffled; at most ``tokens`` tokens (or one anchor) each."""
     shuffler = random.Random(f"{seed} {group} {split}")
     indices = anchors.indices(group, split)
     lengths = {i: len(anchors.anchors[i].prompt_ids) + len(anchors.anchors[i].answer_ids) for i in indices}

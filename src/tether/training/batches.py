@@ -59,10 +59,10 @@ class TokenBatches(BatchSampler):
 
 
 def collate(rows: Sequence[dict[str, list[int]]], pad_id: int) -> dict[str, torch.Tensor]:
-    """Right-padded ``input_ids`` and ``labels``, int64 of shape (rows, longest), and the number of real ``tokens``.
+    """Right-padded ``input_ids`` and ``labels``, int64 (rows, longest), and the number of real ``tokens``.
 
-    There is no attention mask: under causal attention no real position sees the padding behind it, and without a
-    mask attention takes its fast causal path.
+    There is no attention mask: under causal attention no real position sees the padding behind it, and
+    without a mask attention takes its fast causal path.
     """
     longest = max(len(row["input_ids"]) for row in rows)
     ids = torch.full((len(rows), longest), pad_id)

@@ -1,7 +1,8 @@
-"""The drift budget as a constraint: one multiplier per anchor group, raised while its drift is above the budget.
+"""The drift budget as a constraint: one multiplier per anchor group, raised while its drift is above it.
 
-min CE_D(theta) subject to drift_g(theta) <= eps_g is solved by dual ascent on log lambda_g: the multiplier moves by a
-factor that depends on how far the measured drift is from its budget, so that it settles over any scale of drift.
+min CE_D(theta) subject to drift_g(theta) <= eps_g is solved by dual ascent on log lambda_g: the multiplier
+moves by a factor that depends on how far the measured drift is from its budget, so that it settles over any
+scale of drift.
 """
 
 from __future__ import annotations

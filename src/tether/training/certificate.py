@@ -1,4 +1,4 @@
-"""The certificate: exact drift on anchors that nothing else has looked at, in `drift.json` beside the weights."""
+"""The certificate: exact drift on anchors that nothing else has looked at, in `drift.json` by the weights."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class Certificate:
         write_json(folder / CERTIFICATE_FILE, self.as_json(base))
         for name in self.above:
             say(
-                f"[bold red]ABOVE BUDGET[/]: drift on '{name}' is {self.groups[name].drift:.4f} nats/token, upper 95% "
-                f"bound {self.groups[name].upper95:.4f}, budget {self.epsilons[name]:g} ({folder})"
+                f"[bold red]ABOVE BUDGET[/]: drift on '{name}' is {self.groups[name].drift:.4f} nats/token, "
+                f"upper 95% bound {self.groups[name].upper95:.4f}, budget {self.epsilons[name]:g} ({folder})"
             )
 
     def as_json(self, base: Base) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory() -> int:
-    """Peak memory in bytes: allocated on CUDA, else resident since the last reset (since the start off Linux)."""
+    """Peak memory in bytes: allocated on CUDA, else resident since the last reset (off Linux, the start)."""
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
     if sys.platform == "linux":

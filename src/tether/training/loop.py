@@ -1,4 +1,4 @@
-"""One training run: from a model and encoded rows to a tuned model and what it cost; goes on where it was killed."""
+"""One training run: a model and encoded rows to a tuned model and its cost; goes on where it was killed."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def fit(
     """Train ``model`` in place and return it (wrapped by PEFT where ``adapter`` is given) with what it cost.
 
     Args:
-        model: Weights in bfloat16 for an adapter, in float32 for all weights: an optimizer step on bfloat16 weights
-            is rounded away at the rates of fine-tuning.
+        model: Weights in bfloat16 for an adapter, in float32 for all weights: an optimizer step on bfloat16
+            weights is rounded away at the rates of fine-tuning.
         tokenizer: Its tokenizer.
         rows: ``input_ids`` and ``labels`` of each dialogue.
         out: Folder for checkpoints; a run that was killed goes on from the last of them.

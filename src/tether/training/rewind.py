@@ -1,8 +1,8 @@
 """Rewind: fine-tuning overshoots, so choose how much of the update to keep.
 
-Scaled to 0.4, an orthogonal update gained on both the task and general knowledge (PEFT-Arena, arXiv:2605.28819); the
-domain loss is flat where the drift is steep. Of the scales whose drift surely fits the budget, the one with the least
-domain loss on dialogues kept aside is taken.
+Scaled to 0.4, an orthogonal update gained on both the task and general knowledge (PEFT-Arena,
+arXiv:2605.28819); the domain loss is flat where the drift is steep. Of the scales whose drift surely fits the
+budget, the one with the least domain loss on dialogues kept aside is taken.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HALVINGS = 4
 
 @dataclass(frozen=True)
 class Point:
-    """One scale that was looked at: its drift by group on the select split, and the domain loss where it was judged."""
+    """One scale that was looked at: drift by group on the select split, and the domain loss where judged."""
 
     alpha: float
     drift: dict[str, GroupDrift]
@@ -78,7 +78,8 @@ def rewind(
     judged = [judge.loss(point) for point in _candidates(judge, largest, curve)]
     best = min(judged, key=lambda point: point.loss if point.loss is not None else float("inf"))
     say(
-        f"Rewind: of scales {', '.join(f'{p.alpha:.2f} (loss {p.loss:.3f})' for p in judged)}, {best.alpha:.2f} is best"
+        f"Rewind: of scales {', '.join(f'{p.alpha:.2f} (loss {p.loss:.3f})' for p in judged)}, "
+        f"{best.alpha:.2f} is best"
     )
     return Choice(best.alpha, sorted([*curve, *judged], key=lambda point: point.alpha))
 

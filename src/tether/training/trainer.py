@@ -1,7 +1,8 @@
 """TRL's SFTTrainer on batches of a fixed number of tokens, with the head on learned tokens only.
 
-TRL's own step pads rows as they come, runs the head over the whole vocabulary at every position and computes entropy
-and accuracy metrics on the side; on a small model that is more than half of the time (docs/results.md has the figure).
+TRL's own step pads rows as they come, runs the head over the whole vocabulary at every position and computes
+entropy and accuracy metrics on the side; on a small model that is more than half of the time (docs/results.md
+has the figure).
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class DomainTrainer(SFTTrainer):
     Args:
         batch_tokens: Padded tokens of one batch.
         cost: Counts the tokens seen.
-        **kwargs: As TRL's SFTTrainer; the dataset is encoded already (``dataset_kwargs={"skip_prepare_dataset": True}``).
+        **kwargs: As TRL's SFTTrainer; the dataset is encoded already
+            (``dataset_kwargs={"skip_prepare_dataset": True}``).
     """
 
     def __init__(self, *, batch_tokens: int, cost: Cost, **kwargs: Any) -> None:
@@ -59,7 +61,7 @@ class DomainTrainer(SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        """Mean cross-entropy in nats per learned token (of the whole accumulated batch, where its size is given)."""
+        """Mean cross-entropy in nats per learned token (of the accumulated batch, if its size is given)."""
         logits, targets = logits_at(model, inputs["input_ids"], inputs["labels"])
         total = cross_entropy(logits.float(), targets, reduction="sum")
         count = len(targets) if num_items_in_batch is None else num_items_in_batch
@@ -71,8 +73,8 @@ def logits_at(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits (learned tokens, vocabulary) that predict the labelled tokens, and these tokens' ids.
 
-    The head runs on the columns in which any row has a label; going through ``model.forward`` keeps DDP and FSDP
-    hooks, autocast and adapters in play.
+    The head runs on the columns in which any row has a label; going through ``model.forward`` keeps DDP and
+    FSDP hooks, autocast and adapters in play.
     """
     wanted = labels[:, 1:] != IGNORED
     columns = wanted.any(0).nonzero().squeeze(1)

@@ -65,7 +65,7 @@ class WeightUpdate:
         self._tuned: dict[str, torch.Tensor] = {}
 
     def trained(self) -> WeightUpdate:
-        """After training: keep the tuned weights in float32 and go on in bfloat16, in which the model will be saved."""
+        """After training: keep the tuned weights in float32; go on in bfloat16, as the model is saved."""
         self._tuned = {name: _copy(weight, torch.float32) for name, weight in self.model.named_parameters()}
         self.model.to(torch.bfloat16)
         return self
