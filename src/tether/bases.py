@@ -94,10 +94,12 @@ def load_model(base: Base, dtype: torch.dtype | None = None) -> PreTrainedModel:
     import torch
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         base.location, dtype=dtype or torch.bfloat16, **_hub_revision(base)
     )
-    return model.to(best_device()).eval()
+    model.to(best_device())  # type: ignore[arg-type]
+    model.eval()
+    return model
 
 
 def load_adapter(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
@@ -110,13 +112,15 @@ def load_adapter(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
 
     try:
         # PEFT warns of modules to save and of missing keys by itself; both are the user's to see.
-        return PeftModel.from_pretrained(model, str(adapter)).merge_and_unload().eval()
+        merged: PreTrainedModel = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+        merged.eval()
     except (ValueError, RuntimeError) as error:
         raise UserError(
             f"the adapter does not fit this base ({error})",
             where=str(adapter),
             fix="name the base it was trained on",
         ) from error
+    return merged
 
 
 def is_adapter(folder: Path) -> bool:
@@ -205,8 +209,8 @@ def _hub_base(name: str) -> Base:
             f"'{name}' is not on this machine and the hub cannot be reached ({type(error).__name__})",
             fix=f"give a local folder, or an embedded base: {', '.join(EMBEDDED)}",
         ) from error
-    licence = (info.card_data or {}).get("license") or "unknown"
-    return Base(name, name, str(info.sha), str(licence))
+    licence = info.card_data.get("license") if info.card_data else None
+    return Base(name, name, str(info.sha), str(licence or "unknown"))
 
 
 def _gguf_base(path: Path) -> Base:

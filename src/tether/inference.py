@@ -229,13 +229,15 @@ class RoomyLayer(DynamicLayer):
             self.lazy_initialization(key_states, value_states)
             self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
             self.rooms = (self.keys, self.values)
+        assert self.keys is not None and self.values is not None
         self.rooms = (
             _room(self.rooms[0], self.keys, key_states),
             _room(self.rooms[1], self.values, value_states),
         )
         total = self.keys.shape[2] + key_states.shape[2]
-        self.keys, self.values = (room[:, :, :total] for room in self.rooms)
-        return self.keys, self.values
+        keys, values = (room[:, :, :total] for room in self.rooms)
+        self.keys, self.values = keys, values
+        return keys, values
 
 
 def _room(room: torch.Tensor, view: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
@@ -251,7 +253,9 @@ def _room(room: torch.Tensor, view: torch.Tensor, new: torch.Tensor) -> torch.Te
 def roomy_cache(config: Any) -> DynamicCache:
     """A cache whose plain layers are ``RoomyLayer``; sliding windows keep transformers' own."""
     cache = DynamicCache(config=config)
-    cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    for index, layer in enumerate(cache.layers):
+        if type(layer) is DynamicLayer:
+            cache.layers[index] = RoomyLayer()  # type: ignore[no-untyped-call]
     return cache
 
 
@@ -300,7 +304,7 @@ def backbone(model: PreTrainedModel) -> torch.nn.Module:
     from peft import PeftModel
 
     inner = model.get_base_model() if isinstance(model, PeftModel) else model
-    return inner.base_model  # type: ignore[no-any-return]
+    return inner.base_model
 
 
 def token_losses(

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from peft import PeftModel
     from transformers import PreTrainedModel
 
     from tether.anchors.anchors import AnchorSet
@@ -112,7 +111,7 @@ class Run:
         rank: int = 16,
         alpha: int = 32,
         anchoring: Anchoring | None = None,
-    ) -> tuple[PreTrainedModel | PeftModel, Cost, float]:
+    ) -> tuple[PreTrainedModel, Cost, float]:
         """Train; returns the model, what it cost and the rate it was trained at."""
         rate = learning_rate or OWN_RATES[parametrisation]
         adapter = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
@@ -141,11 +140,11 @@ class Run:
         return LocalModel(model, self.tokenizer, self.base.name)
 
     def finish(
-        self, model: PreTrainedModel | PeftModel, parametrisation: str, rate: float, cost: Cost, **extra: Any
+        self, model: PreTrainedModel, parametrisation: str, rate: float, cost: Cost, **extra: Any
     ) -> Tuned:
         """Write the tuned model and its record, and only then let the checkpoints go."""
         if parametrisation == "full":
-            model.to(torch.bfloat16)  # as the base had it; the float32 was for the optimizer
+            model.bfloat16()  # as the base had it; the float32 was for the optimizer
             self.tokenizer.save_pretrained(self.out)
         model.save_pretrained(self.out)
         tuned = Tuned(self.out, parametrisation, rate, cost, extra)

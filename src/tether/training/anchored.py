@@ -58,7 +58,7 @@ class AnchoredTrainer(DomainTrainer):
         self.anchoring = anchoring
         names = list(anchoring.budget.groups) if anchoring.budget else anchoring.anchors.groups
         share = anchoring.tokens // len(names)
-        seed = self.args.data_seed
+        seed = self.args.seed
         self._train = {name: _stream(anchoring.anchors, name, "train", share, seed) for name in names}
         self._select = {name: _stream(anchoring.anchors, name, "select", share, seed) for name in names}
 
@@ -107,14 +107,14 @@ class AnchoredTrainer(DomainTrainer):
     def _answers(self, model: torch.nn.Module, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits at some anchors' answer tokens, anchor by anchor, and those tokens."""
         picked = [self.anchoring.anchors.anchors[index] for index in indices]
-        ids, answer = answer_batch(picked, self.processing_class.pad_token_id)
+        ids, answer = answer_batch(picked, self.pad_id)
         labels = ids.masked_fill(~answer, IGNORED)
         return logits_at(model, ids.to(self.args.device), labels.to(self.args.device))
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
+        super()._save_checkpoint(model, trial)  # type: ignore[no-untyped-call]
         if self.anchoring.budget:
-            folder = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            folder = Path(str(self.args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
             self.anchoring.budget.save(folder / BUDGET_FILE)
 
 

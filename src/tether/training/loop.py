@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from peft import PeftConfig, PeftModel
+    from peft import PeftConfig
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from tether.config import Training
@@ -32,7 +32,7 @@ COST_FILE = "cost.json"
 
 
 def fit(
-    model: PreTrainedModel | PeftModel,
+    model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     rows: Sequence[dict[str, list[int]]],
     *,
@@ -43,7 +43,7 @@ def fit(
     label: str,
     adapter: PeftConfig | None = None,
     anchoring: Anchoring | None = None,
-) -> tuple[PreTrainedModel | PeftModel, Cost]:
+) -> tuple[PreTrainedModel, Cost]:
     """Train ``model`` in place and return it (wrapped by PEFT where ``adapter`` is given) with what it cost.
 
     Args:
@@ -83,8 +83,9 @@ def fit(
             trainer.remove_callback(printer)
         last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
         trainer.train(resume_from_checkpoint=last)
-    watcher.cost.trainable_parameters = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-    return trainer.model.eval(), watcher.cost
+    tuned: Any = trainer.model
+    watcher.cost.trainable_parameters = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
+    return tuned.eval(), watcher.cost
 
 
 def _steps(settings: Training, rows: Sequence[dict[str, list[int]]]) -> int:

@@ -132,7 +132,8 @@ def _candidates(judge: _Judge, largest: float, curve: list[Point]) -> list[Point
 
 def _first_tokens(live: LocalModel, select: Sequence[Chat]) -> list[Chat]:
     """Dialogues kept aside, up to as many as a scale is judged on."""
-    chosen, tokens = [], 0
+    chosen: list[Chat] = []
+    tokens = 0
     for chat in select:
         if chosen and tokens >= SELECT_TOKENS:
             break

@@ -36,23 +36,26 @@ class DomainTrainer(SFTTrainer):
         self.batch_tokens, self.cost = batch_tokens, cost
         super().__init__(**kwargs)
 
+    @property
+    def pad_id(self) -> int:
+        """The tokenizer's pad token."""
+        tokenizer: Any = self.processing_class
+        return int(tokenizer.pad_token_id)
+
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches by tokens instead of by rows."""
         rows: Any = self.train_dataset
-        sampler = TokenBatches(
-            [len(ids) for ids in rows["input_ids"]], self.batch_tokens, self.args.data_seed
-        )
-        pad_id = self.processing_class.pad_token_id
-        return self.accelerator.prepare(  # type: ignore[no-any-return]
-            DataLoader(rows, batch_sampler=sampler, collate_fn=partial(collate, pad_id=pad_id))
-        )
+        sampler = TokenBatches([len(ids) for ids in rows["input_ids"]], self.batch_tokens, self.args.seed)
+        loader = DataLoader(rows, batch_sampler=sampler, collate_fn=partial(collate, pad_id=self.pad_id))
+        return self.accelerator.prepare(loader)  # type: ignore[no-any-return]
 
     def training_step(
         self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None
     ) -> torch.Tensor:
         """One batch forward and backward."""
         self.cost.tokens += int(inputs.pop("tokens"))
-        return super().training_step(model, inputs, num_items_in_batch)
+        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)  # type: ignore[no-untyped-call]
+        return loss
 
     def compute_loss(
         self,

@@ -15,7 +15,6 @@ from peft.tuners.lora import LoraLayer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from peft import PeftModel
     from transformers import PreTrainedModel
 
 
@@ -34,7 +33,7 @@ class Update(Protocol):
 class AdapterUpdate:
     """The update of a LoRA adapter."""
 
-    def __init__(self, model: PeftModel) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
 
     @contextmanager
@@ -49,7 +48,7 @@ class AdapterUpdate:
         for module in self.model.modules():
             if isinstance(module, LoraLayer):
                 for name in module.active_adapters:
-                    module.lora_B[name].weight.mul_(alpha)
+                    module.lora_B[name].weight.mul_(alpha)  # type: ignore[operator]
 
 
 class WeightUpdate:
@@ -67,7 +66,7 @@ class WeightUpdate:
     def trained(self) -> WeightUpdate:
         """After training: keep the tuned weights in float32; go on in bfloat16, as the model is saved."""
         self._tuned = {name: _copy(weight, torch.float32) for name, weight in self.model.named_parameters()}
-        self.model.to(torch.bfloat16)
+        self.model.bfloat16()
         return self
 
     @contextmanager
