@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import LoraConfig, PeftModel
+from peft import LoraConfig
 
 from tether import bases
 from tether.anchors.anchors import Anchor, AnchorSet
@@ -33,6 +33,8 @@ from tether.training.loop import fit
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from transformers import PreTrainedModel
+
 RECIPE_FILE = "recipe.json"
 
 
@@ -47,19 +49,20 @@ class AlignRecipe:
         refusal_tokens: Tokens of harmful requests with refusals in a step.
         anchor_tokens: Tokens of harmless requests with own answers in a step.
         refusals_each: Different refusals that each harmful request is seen with.
-        answer_tokens: Tokens of an own answer, at most.
+        answer_tokens: Tokens of an own answer, at most. Few, since whether to refuse is settled in the first of them,
+            and the mean drift over a long answer hides a flip there (64 tokens: 34% of XSTest's safe prompts refused).
         epsilon: Drift allowed on harmless requests, nats per answer token.
         seed: Of everything.
     """
 
     rank: int = 16
     learning_rate: float = 8e-4
-    steps: int = 220
-    refusal_tokens: int = 768
-    anchor_tokens: int = 640
+    steps: int = 200
+    refusal_tokens: int = 640
+    anchor_tokens: int = 800
     refusals_each: int = 3
-    answer_tokens: int = 64
-    epsilon: float = 0.05
+    answer_tokens: int = 20
+    epsilon: float = 0.04
     seed: int = 0
 
 
@@ -144,7 +147,7 @@ def own_answers(model: LocalModel, revision: str, recipe: AlignRecipe) -> Anchor
     return cache_anchors(model, anchors, revision, top_k=20)
 
 
-def save_bfloat16(model: PeftModel, out: Path) -> None:
+def save_bfloat16(model: PreTrainedModel, out: Path) -> None:
     """Save an adapter in bfloat16: half the size, and the precision in which the base has its own weights."""
     for parameter in model.parameters():
         if parameter.requires_grad:
@@ -153,7 +156,7 @@ def save_bfloat16(model: PeftModel, out: Path) -> None:
 
 
 def _anchoring(anchors: AnchorSet, recipe: AlignRecipe) -> Anchoring:
-    budget = Budget(dict.fromkeys(anchors.groups, recipe.epsilon), start=1.0, rate=0.1, memory=0.8, aim=0.8)
+    budget = Budget(dict.fromkeys(anchors.groups, recipe.epsilon), start=2.0, rate=0.1, memory=0.8, aim=0.8)
     return Anchoring(anchors, budget, every=1, tokens=recipe.anchor_tokens, measure_every=5)
 
 
