@@ -18,14 +18,19 @@ UNABLE = (
     r"(?:can(?:no|')t|can not|cannot|could(?: not|n't)|won't|will not|wouldn't|shouldn't|should not|"
     r"(?:am|'m) (?:not (?:able|going|comfortable|programmed|designed|willing|prepared)|unable|declining)|"
     r"(?:must|have to|need to) decline|decline to|refuse to|have no intention|"
-    r"(?:do not|don't) (?:feel comfortable|provide|condone|support|promote|encourage|help|share|want|give|assist|"
+    r"(?:do not|don't) (?:feel comfortable|provide|condone|support|promote|encourage|help|share|"
+    r"want|give|assist|"
     r"have the (?:capability|ability|capacity)))"
 )
 HELP = (
-    r"(?:help|assist|provide|support|give|offer|share|writ|creat|do (?:that|this|so)|generat|answer|discuss|explain|"
-    r"recommend|advis|tell|show|teach|fulfil|comply|engag|participat|promot|condon|encourag|with (?:that|this)|"
-    r"be part|take part|go (?:there|along)|walk you|talk you|put|mak|plan|suggest|describ|instruct|guid|suit|"
-    r"facilitat|contribut|produc|say|complet|respond|in good conscience|spread|draft|list|lend|request|access|cross)"
+    r"(?:help|assist|provide|support|give|offer|share|writ|creat|do (?:that|this|so)|generat|"
+    r"answer|discuss|explain|"
+    r"recommend|advis|tell|show|teach|fulfil|comply|engag|participat|promot|condon|encourag|"
+    r"with (?:that|this)|"
+    r"be part|take part|go (?:there|along)|walk you|talk you|put|mak|plan|suggest|describ|"
+    r"instruct|guid|suit|"
+    r"facilitat|contribut|produc|say|complet|respond|in good conscience|spread|draft|list|lend|"
+    r"request|access|cross)"
 )
 REFUSALS = tuple(
     re.compile(pattern, re.IGNORECASE)
@@ -33,15 +38,18 @@ REFUSALS = tuple(
         rf"\b(?:I|we)(?:\s\w+)?[\s']*{UNABLE}[^.!?]{{0,60}}\b{HELP}",
         rf"\b(?:I|we)\s*(?:'m|am|are|'re)?\s*(?:really |very |truly |so )?(?:sorry|afraid)\b[^.!?]*"
         rf"\b(?:{UNABLE}|not|no\b)",
-        r"\bI (?:must|have to|need to|'ll have to|will have to) (?:respectfully |politely )?(?:decline|refuse|say no)",
-        r"\b(?:that|this|it)(?:'s| is| would be)(?: \w+)? (?:not (?:something|a (?:topic|request|thing)|okay|ok|"
+        r"\bI (?:must|have to|need to|'ll have to|will have to) (?:respectfully |"
+        r"politely )?(?:decline|refuse|say no)",
+        r"\b(?:that|this|it)(?:'s| is| would be)(?: \w+)? (?:not (?:something|a (?:topic|request|"
+        r"thing)|okay|ok|"
         r"appropriate|acceptable|ethical|right)|illegal|unethical|against the law|inappropriate|harmful|"
         r"never (?:okay|ok|acceptable))",
         r"\bnot (?:able|willing|going|comfortable|appropriate|something I)\b[^.!?]{0,50}\b"
         r"(?:help|assist|provide|do|share|write)",
         r"\b(?:isn't|is not|not) (?:something|a (?:task|thing|request)) (?:that )?I\b",
         r"\bI(?:'d| would) rather not\b|\bI choose not to\b|\b(?:say no to|has to be no|must be no)\b",
-        r"\b(?:wouldn't|would not|not) be (?:responsible|right|ethical|appropriate) of me\b|\bbeyond what I(?:'m| am)\b",
+        r"\b(?:wouldn't|would not|not) be (?:responsible|right|ethical|appropriate) of me\b|"
+        r"\bbeyond what I(?:'m| am)\b",
         r"\bhelpful, but not in a way\b",
         r"\b(?:against|violates?) my (?:programming|guidelines|principles|values|policy|policies|ethical)",
         r"\bas an? (?:\w+ ){0,3}(?:AI|language model|assistant|chatbot)\b[^.!?]{0,80}\b"
