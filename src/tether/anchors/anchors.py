@@ -120,7 +120,8 @@ def load_anchors(folder: Path) -> AnchorSet:
     """
     try:
         about = json.loads((folder / "anchors.json").read_text(encoding="utf-8"))
-        lines = (folder / "anchors.jsonl").read_text(encoding="utf-8").splitlines()
+        # Not splitlines(): an answer may hold U+2028 and friends, at which that would cut.
+        lines = (folder / "anchors.jsonl").read_text(encoding="utf-8").rstrip("\n").split("\n")
         tensors = load_file(folder / "topk.safetensors")
     except FileNotFoundError as error:
         raise UserError(

@@ -29,12 +29,12 @@ def anchors_for(base: bases.Base, folder: Path | None = None) -> AnchorSet:
                 fix="make anchors for this base with `tether anchors`",
             )
         return anchors
-    with resources.as_file(resources.files("tether.data") / "anchors" / base.name) as shipped:
-        if shipped.is_dir() and (anchors := load_anchors(shipped)).revision == base.revision:
-            return anchors
+    if base.name in bases.EMBEDDED:
+        with resources.as_file(resources.files("tether.data") / "anchors" / base.name) as shipped:
+            if shipped.is_dir() and (anchors := load_anchors(shipped)).revision == base.revision:
+                return anchors
     kept = bases.cache_folder() / "anchors" / f"{base.name.replace('/', '--')}-{base.revision[:16]}"
-    if not kept.is_dir():
-        build(base, kept)
+    bases.make_once(kept, lambda folder: build(base, folder))
     return load_anchors(kept)
 
 

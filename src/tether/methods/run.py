@@ -13,8 +13,9 @@ from peft import LoraConfig
 from tether import bases
 from tether.anchors.store import anchors_for
 from tether.chatdata.rendering import Renderer
+from tether.errors import UserError
 from tether.inference import LocalModel
-from tether.training.batches import as_row
+from tether.training.batches import IGNORED, as_row
 from tether.training.loop import fit
 
 if TYPE_CHECKING:
@@ -130,10 +131,22 @@ class Run:
         return tuned, cost, rate
 
     def rows(self, chats: Sequence[Chat]) -> list[dict[str, list[int]]]:
-        """Dialogues as training rows, cut to the longest that the settings allow."""
+        """Dialogues as training rows, cut to the longest that the settings allow.
+
+        Raises:
+            UserError: Nothing is left in which the agent speaks.
+        """
         most = self.settings.max_length
         encoded = (as_row(self.renderer.encode(chat)) for chat in chats)
-        return [{key: ids[:most] for key, ids in row.items()} for row in encoded]
+        cut = ({key: ids[:most] for key, ids in row.items()} for row in encoded)
+        rows = [row for row in cut if any(label != IGNORED for label in row["labels"])]
+        if not rows:
+            raise UserError(
+                f"in no dialogue the agent speaks within the first {most} tokens",
+                where="max_length",
+                fix="allow longer ones",
+            )
+        return rows
 
     def live(self, model: PreTrainedModel) -> LocalModel:
         """The model with the base's tokenizer, to be asked."""

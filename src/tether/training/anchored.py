@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import cross_entropy
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from tether.anchors.drift import answer_batch, bucketed_drift
 from tether.training.batches import IGNORED
@@ -17,6 +16,7 @@ from tether.training.trainer import DomainTrainer, logits_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from tether.anchors.anchors import AnchorSet
     from tether.training.budget import Budget
@@ -59,8 +59,8 @@ class AnchoredTrainer(DomainTrainer):
         names = list(anchoring.budget.groups) if anchoring.budget else anchoring.anchors.groups
         share = anchoring.tokens // len(names)
         seed = self.args.seed
-        self._train = {name: _stream(anchoring.anchors, name, "train", share, seed) for name in names}
-        self._select = {name: _stream(anchoring.anchors, name, "select", share, seed) for name in names}
+        self._train = {name: _Stream(anchoring.anchors, name, "train", share, seed) for name in names}
+        self._select = {name: _Stream(anchoring.anchors, name, "select", share, seed) for name in names}
 
     def training_step(
         self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None
@@ -70,30 +70,31 @@ class AnchoredTrainer(DomainTrainer):
         step, budget = self.state.global_step, self.anchoring.budget
         if budget and step % self.anchoring.measure_every == 0:
             with torch.no_grad():
-                measured = self._drifts(model, self._select)
+                measured = self._drifts(model, self._select, step // self.anchoring.measure_every)
             budget.observe(step, {name: float(drift) for name, drift in measured.items()})
         if step % self.anchoring.every == 0:
-            pull = self._held(model, budget) if budget else self._replayed(model)
+            number = step // self.anchoring.every
+            pull = self._held(model, budget, number) if budget else self._replayed(model, number)
             self.accelerator.backward(pull * self.anchoring.every / self.current_gradient_accumulation_steps)
         return loss
 
-    def _held(self, model: torch.nn.Module, budget: Budget) -> torch.Tensor:
+    def _held(self, model: torch.nn.Module, budget: Budget, number: int) -> torch.Tensor:
         """Each group's drift, weighted by its multiplier."""
         weights = budget.weights()
-        drifts = self._drifts(model, self._train)
+        drifts = self._drifts(model, self._train, number)
         return torch.stack([weights[name] * drift for name, drift in drifts.items()]).sum()
 
-    def _replayed(self, model: torch.nn.Module) -> torch.Tensor:
-        """Mean cross-entropy on the answers of the next anchors of every group."""
-        indices = [index for stream in self._train.values() for index in next(stream)]
+    def _replayed(self, model: torch.nn.Module, number: int) -> torch.Tensor:
+        """Mean cross-entropy on the answers of the ``number``-th anchors of every group."""
+        indices = [index for stream in self._train.values() for index in stream(number)]
         logits, targets = self._answers(model, indices)
         return cross_entropy(logits.float(), targets)
 
     def _drifts(
-        self, model: torch.nn.Module, streams: dict[str, Iterator[list[int]]]
+        self, model: torch.nn.Module, streams: dict[str, _Stream], number: int
     ) -> dict[str, torch.Tensor]:
-        """Mean drift per answer token of the next few anchors of every group, in one pass."""
-        chosen = {name: next(stream) for name, stream in streams.items()}
+        """Mean drift per answer token of the ``number``-th few anchors of every group, in one pass."""
+        chosen = {name: stream(number) for name, stream in streams.items()}
         indices = [index for group in chosen.values() for index in group]
         anchors = self.anchoring.anchors
         logits, _ = self._answers(model, indices)
@@ -111,14 +112,27 @@ class AnchoredTrainer(DomainTrainer):
         labels = ids.masked_fill(~answer, IGNORED)
         return logits_at(model, ids.to(self.args.device), labels.to(self.args.device))
 
-    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)  # type: ignore[no-untyped-call]
+    def keep(self, folder: Path) -> None:
+        """Write the multipliers too."""
+        super().keep(folder)
         if self.anchoring.budget:
-            folder = Path(str(self.args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
             self.anchoring.budget.save(folder / BUDGET_FILE)
 
 
-def _stream(anchors: AnchorSet, group: str, split: str, tokens: int, seed: int) -> Iterator[list[int]]:
+class _Stream:
+    """One group's anchors in batches by number, so that a run that was killed goes on with the right ones."""
+
+    def __init__(self, anchors: AnchorSet, group: str, split: str, tokens: int, seed: int) -> None:
+        self._batches = _batches(anchors, group, split, tokens, seed)
+        self._next = 0
+
+    def __call__(self, number: int) -> list[int]:
+        passed = max(0, number - self._next)
+        self._next += passed + 1
+        return next(islice(self._batches, passed, None))
+
+
+def _batches(anchors: AnchorSet, group: str, split: str, tokens: int, seed: int) -> Iterator[list[int]]:
     """Endless batches of one group's anchors, reshuffled; at most ``tokens`` tokens (or one anchor) each."""
     shuffler = random.Random(f"{seed} {group} {split}")
     indices = anchors.indices(group, split)

@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset
 from transformers import TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig
 
 from tether.progress import Task, task
 from tether.training.anchored import BUDGET_FILE, AnchoredTrainer, Anchoring
 from tether.training.cost import Cost, peak_memory, reset_peak_memory
-from tether.training.trainer import DomainTrainer
+from tether.training.trainer import COST_FILE, DomainTrainer, last_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +25,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from tether.config import Training
-
-COST_FILE = "cost.json"
 
 
 def fit(
@@ -81,8 +77,8 @@ def fit(
             c for c in trainer.callback_handler.callbacks if type(c).__name__ == "PrinterCallback"
         ]:
             trainer.remove_callback(printer)
-        last = get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None
-        trainer.train(resume_from_checkpoint=last)
+        last = last_checkpoint(checkpoints)
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
     tuned: Any = trainer.model
     watcher.cost.trainable_parameters = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
     return tuned.eval(), watcher.cost
@@ -122,7 +118,7 @@ def _arguments(folder: Path, settings: Training, learning_rate: float, seed: int
 
 
 class _Watcher(TrainerCallback):
-    """Moves the bar, times the steps, and keeps cost and budget with each checkpoint."""
+    """Moves the bar, times the steps, and goes on from a checkpoint's cost and budget."""
 
     def __init__(self, bar: Task, folder: Path, anchoring: Anchoring | None) -> None:
         self.bar, self.folder, self.cost = bar, folder, Cost()
@@ -157,8 +153,3 @@ class _Watcher(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.cost.peak_memory_bytes = max(self.cost.peak_memory_bytes, peak_memory())
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.cost.peak_memory_bytes = max(self.cost.peak_memory_bytes, peak_memory())
-        path = self.folder / f"checkpoint-{state.global_step}" / COST_FILE
-        path.write_text(json.dumps(asdict(self.cost)), encoding="utf-8")

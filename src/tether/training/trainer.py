@@ -7,14 +7,22 @@ has the figure).
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTTrainer
 
 from tether.training.batches import IGNORED, TokenBatches, collate
+from tether.training.cost import peak_memory
+
+COST_FILE = "cost.json"
 
 if TYPE_CHECKING:
     import torch
@@ -69,6 +77,24 @@ class DomainTrainer(SFTTrainer):
         total = cross_entropy(logits.float(), targets, reduction="sum")
         count = len(targets) if num_items_in_batch is None else num_items_in_batch
         return total / count
+
+    def keep(self, folder: Path) -> None:
+        """Write what a checkpoint holds beside transformers' own files."""
+        self.cost.peak_memory_bytes = max(self.cost.peak_memory_bytes, peak_memory())
+        (folder / COST_FILE).write_text(json.dumps(asdict(self.cost)), encoding="utf-8")
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        # Ours come first: transformers writes its state last, and then takes the checkpoint before away.
+        folder = Path(str(self.args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.keep(folder)
+        super()._save_checkpoint(model, trial)  # type: ignore[no-untyped-call]
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The latest checkpoint that was written to its end."""
+    whole = [path.parent for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*/{TRAINER_STATE_NAME}")]
+    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
 def logits_at(

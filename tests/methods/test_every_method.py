@@ -1,0 +1,167 @@
+"""What every method keeps to: it trains, saves, reloads to the same, and survives being killed."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tether import bases
+from tether.chatdata.chats import split_select
+from tether.methods import registry
+from tether.methods.run import Run, read_record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tether.anchors.anchors import AnchorSet
+    from tether.bases import Base
+    from tether.chatdata.chats import Chat
+    from tether.config import Training
+    from tether.methods import Method
+
+RATE = {"learning_rate": 5e-3}  # high enough for four steps to leave a mark in bfloat16
+
+
+def train(method: Method, base: Base, chats: list[Chat], out: Path, settings: Training) -> Run:
+    run = Run(base, *split_select(chats), out, settings, seed=3)
+    method(run, RATE)
+    return run
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Of an adapter or a whole model."""
+    (path,) = folder.glob("*model.safetensors")
+    return load_file(path)
+
+
+def logits(model: Any, tokenizer: Any) -> torch.Tensor:
+    ids = tokenizer("I need a room in Rome.", return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        found: torch.Tensor = model(input_ids=ids.to(model.device)).logits.float().cpu()
+    return found
+
+
+def record(run: Run) -> dict[str, Any]:
+    found = read_record(run.out)
+    assert found is not None
+    return found
+
+
+@pytest.fixture(scope="module", params=registry(), ids=lambda method: method.name)
+def method(request: pytest.FixtureRequest) -> Method:
+    found: Method = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def in_memory() -> dict[str, torch.Tensor]:
+    """Logits of the models as they were when they had just been saved, by folder."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def whole(
+    method: Method,
+    base: Base,
+    anchors: AnchorSet,
+    hotels: list[Chat],
+    quick: Training,
+    in_memory: dict[str, torch.Tensor],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Run:
+    """A run from beginning to end."""
+
+    def finish(self: Run, model: Any, *args: Any, **kwargs: Any) -> Any:
+        tuned = original(self, model, *args, **kwargs)
+        in_memory[str(self.out)] = logits(model, self.tokenizer)
+        return tuned
+
+    original = Run.finish
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "finish", finish)
+        return train(method, base, hotels, tmp_path_factory.mktemp("whole") / "run", quick)
+
+
+def test_it_reloads_to_what_it_was(whole: Run, in_memory: dict[str, torch.Tensor]) -> None:
+    reloaded = logits(bases.load_tuned(whole.base, whole.out), whole.tokenizer)
+    # An adapter is merged into bfloat16 weights, which rounds.
+    assert torch.allclose(reloaded, in_memory[str(whole.out)], atol=0.15)
+    assert not torch.allclose(reloaded, logits(bases.load_model(whole.base), whole.tokenizer), atol=0.15)
+
+
+def test_it_leaves_a_record_and_no_checkpoints(whole: Run) -> None:
+    found, cost = record(whole), record(whole)["cost"]
+    assert (found["base"], found["revision"]) == (whole.base.name, whole.base.revision)
+    assert (found["seed"], found["learning_rate"]) == (3, RATE["learning_rate"])
+    assert found["parametrisation"] in ("lora", "full")
+    assert len(cost["step_seconds"]) == 4
+    assert all(cost[key] > 0 for key in ("tokens", "trainable_parameters", "peak_memory_bytes", "seconds"))
+    assert not (whole.out / "checkpoints").exists()
+
+
+def test_the_same_seed_gives_the_same_weights(
+    method: Method, whole: Run, hotels: list[Chat], quick: Training, tmp_path: Path
+) -> None:
+    again, before = (
+        weights(train(method, whole.base, hotels, tmp_path / "run", quick).out),
+        weights(whole.out),
+    )
+    assert all(torch.equal(again[name], before[name]) for name in before)
+
+
+STOPPED_AT_THREE = """
+import sys
+from pathlib import Path
+from tether import bases
+from tether.agent import generate
+from tether.chatdata.chats import split_select
+from tether.config import Training
+from tether.methods import find
+from tether.methods.run import Run
+from tether.training.trainer import DomainTrainer
+
+base, method, out, settings = sys.argv[1:]
+step = DomainTrainer.training_step
+
+
+def stopped(self, *args):
+    if self.state.global_step == 3:
+        print("three", flush=True)
+        sys.stdin.read()
+    return step(self, *args)
+
+
+DomainTrainer.training_step = stopped
+chats = split_select(generate(24, seed=1, split="train"))
+run = Run(bases.resolve(base), *chats, Path(out), Training.model_validate_json(settings), seed=3)
+find(method)(run, {"learning_rate": 5e-3})
+"""
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(
+    method: Method, whole: Run, hotels: list[Chat], quick: Training, tmp_path: Path
+) -> None:
+    out, settings = tmp_path / "run", quick.model_dump_json(exclude_unset=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", STOPPED_AT_THREE, whole.base.name, method.name, str(out), settings],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"three\n"
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert [path.name for path in (out / "checkpoints").glob("checkpoint-*")] == ["checkpoint-2"]
+    assert read_record(out) is None
+
+    resumed = train(method, whole.base, hotels, out, quick)
+    mine, theirs = weights(resumed.out), weights(whole.out)
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+    assert record(resumed)["cost"]["tokens"] == record(whole)["cost"]["tokens"]
+    assert len(record(resumed)["cost"]["step_seconds"]) == 4
