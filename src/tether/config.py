@@ -123,6 +123,7 @@ class Entry(BaseModel):
         method: The registry's name, where the entry is called otherwise.
         base: A base of its own.
         learning_rate: A list is tried on ``sweep_steps`` steps each; the best by select loss is taken.
+        learning_rate_of: Another entry, whose learning rate is taken, so that a variant is judged at its parent's.
         budget: Drift allowed in nats per token, for all anchor groups or by group.
     """
 
@@ -131,6 +132,7 @@ class Entry(BaseModel):
     method: str | None = None
     base: str | None = None
     learning_rate: Annotated[list[Positive], BeforeValidator(_listed)] = []
+    learning_rate_of: str | None = None
     budget: Annotated[Budget | None, PlainValidator(_budget)] = None
 
 
@@ -143,6 +145,7 @@ class Plan:
         method: The registry's name.
         base: The base's name.
         learning_rates: None: the method's own; one: that; more: a sweep.
+        sweep: The entry that sweeps them: itself, or another.
         training: The study's, with this method's changes.
         options: For the method itself, its budget among them.
     """
@@ -151,6 +154,7 @@ class Plan:
     method: str
     base: str
     learning_rates: tuple[float, ...]
+    sweep: str
     training: Training
     options: dict[str, Any]
 
@@ -213,11 +217,21 @@ class Study(_Strict):
         if name not in self.methods:
             raise UserError(f"the study has no method '{name}'", fix=did_you_mean(name, self.methods))
         entry = self.methods[name]
+        if entry.learning_rate_of is not None:
+            if entry.learning_rate_of == name or entry.learning_rate or entry.learning_rate_of not in self.methods:
+                fix = did_you_mean(entry.learning_rate_of, [other for other in self.methods if other != name])
+                raise UserError(
+                    "learning_rate_of names another method of the study, and stands without a learning_rate",
+                    where=f"methods.{name}.learning_rate_of",
+                    fix=fix,
+                )
+            entry = entry.model_copy(update={"learning_rate": self.methods[entry.learning_rate_of].learning_rate})
         training, options = _split(self.training, dict(entry.model_extra or {}), f"methods.{name}")
         if entry.budget is not None:
             options["budget"] = entry.budget
         rates = entry.learning_rate or ([] if training.learning_rate is None else [training.learning_rate])
-        return Plan(name, entry.method or name, entry.base or self.base, tuple(rates), training, options)
+        method, base, sweep = entry.method or name, entry.base or self.base, entry.learning_rate_of or name
+        return Plan(name, method, base, tuple(rates), sweep, training, options)
 
 
 def load_study(path: Path) -> Study:

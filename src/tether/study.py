@@ -89,8 +89,8 @@ def compare(
     _claim(out, study, study_path)
     for base in dict.fromkeys(plan.base for plan in plans):
         story.measure_base(base)
-    for plan in plans:
-        story.sweep(plan)
+    for name in dict.fromkeys(plan.sweep for plan in plans):
+        story.sweep(study.plan(name))
     for seed in story.seeds:  # seed by seed, so that a study cut short has all methods to compare
         for plan in plans:
             story.tune(plan, seed)
@@ -143,10 +143,10 @@ class _Story:
 
     def sweep(self, plan: Plan) -> None:
         """Try each learning rate for a few steps and keep its loss on the dialogues kept aside."""
-        if len(plan.learning_rates) < 2:
+        if len(plan.learning_rates) < 2 or plan.sweep != plan.name:
             return
         for rate in plan.learning_rates:
-            folder = self._method(plan) / "sweep" / f"{rate:g}"
+            folder = self.out / "methods" / plan.sweep / "sweep" / f"{rate:g}"
             if (folder / RECORD_FILE).is_file():
                 continue
             say(f"Trying {plan.name} at a learning rate of {rate:g}")
@@ -189,7 +189,7 @@ class _Story:
         """Every learning rate tried, with its loss."""
         points = []
         for rate in plan.learning_rates if len(plan.learning_rates) > 1 else ():
-            record = read_record(self._method(plan) / "sweep" / f"{rate:g}") or {}
+            record = read_record(self.out / "methods" / plan.sweep / "sweep" / f"{rate:g}") or {}
             points.append(SweepPoint(learning_rate=rate, select_loss=record.get("select_loss")))
         return points
 
@@ -239,7 +239,7 @@ class _Story:
             provenance=self._provenance(plans),
             methods={plan.name: self._method_result(plan, records[plan.name]) for plan in plans},
             comparisons=compare_methods(records, reference="tether" if "tether" in records else None),
-            sweeps={plan.name: self._sweep_result(plan) for plan in plans if len(plan.learning_rates) > 1},
+            sweeps={plan.sweep: self._sweep_result(plan) for plan in plans if len(plan.learning_rates) > 1},
         )
 
     def _records(self, plan: Plan) -> Records:
