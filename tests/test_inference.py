@@ -1,0 +1,153 @@
+"""Batched generation and scoring give what one prompt at a time gives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers.cache_utils import DynamicCache
+
+from tether import inference
+from tether.inference import batches_by_length, pad, roomy_cache
+
+if TYPE_CHECKING:
+    from tether.chatdata.chats import Chat
+    from tether.inference import LocalModel
+
+TOLD = (
+    "Hi",
+    "I need a room in Rome for two nights.",
+    "What does the hotel near the station cost? " * 3,
+    "No.",
+)
+
+
+def alone(live: LocalModel, prompt: list[int], tokens: int) -> list[int]:
+    """What transformers' own generate answers to one prompt, greedily."""
+    ids = torch.tensor([prompt])
+    out = live.model.generate(  # type: ignore[operator]
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, do_sample=False
+    )
+    return [int(token) for token in out[0, len(prompt) :]]
+
+
+def test_greedy_answers_are_those_of_each_prompt_alone(live: LocalModel) -> None:
+    prompts = [live.ask(text) for text in TOLD]
+    expected = [alone(live, prompt, 30) for prompt in prompts]
+    assert len({len(answer) for answer in expected}) > 1, "some end early and some do not"
+    assert live.generate_ids(prompts, max_new_tokens=30) == expected
+    texts = live.generate(prompts, max_new_tokens=30)
+    assert texts == [live.tokenizer.decode(answer, skip_special_tokens=True) for answer in expected]
+
+
+def test_more_prompts_than_fit_a_batch_keep_their_order(
+    live: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = [live.ask(text) for text in TOLD]
+    whole = live.generate_ids(prompts, max_new_tokens=12)
+    monkeypatch.setattr(inference, "GENERATE_ROWS", 2)
+    assert live.generate_ids(prompts, max_new_tokens=12) == whole
+
+
+def test_sampling_depends_on_the_seed_alone(live: LocalModel) -> None:
+    def sampled(seed: int) -> list[list[int]]:
+        return live.generate_ids([live.ask(TOLD[1])] * 3, max_new_tokens=12, temperature=1.0, seed=seed)
+
+    assert sampled(1) == sampled(1) != sampled(2)
+    assert len(set(map(tuple, sampled(1)))) == 3, "rows are drawn apart"
+
+
+def test_agent_turns_are_answered_as_from_their_own_prompts(live: LocalModel, hotels: list[Chat]) -> None:
+    chats = hotels[:3]
+    prompts = [
+        live.renderer.prompt_ids(chat.messages[:turn], chat.tools)
+        for chat in chats
+        for turn in chat.agent_turns
+    ]
+    expected = iter(live.generate(prompts, max_new_tokens=16))
+    answers = live.generate_agent_turns(chats, max_new_tokens=16)
+    assert answers == [[next(expected) for _ in chat.agent_turns] for chat in chats]
+
+
+def log_probability(live: LocalModel, context: list[int], continuation: list[int]) -> float:
+    """Token by token, with nothing shared."""
+    total = 0.0
+    for index, token in enumerate(continuation):
+        with torch.no_grad():
+            logits = live.model(input_ids=torch.tensor([[*context, *continuation[:index]]])).logits[0, -1]
+        total += float(logits.double().log_softmax(-1)[token])
+    return total
+
+
+def test_log_likelihoods_are_those_of_each_row_alone(
+    live: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "SCORE_TOKENS", 64)  # several batches, some of one row
+    pairs = [
+        (live.ask(text), live.ask(other)[:length])
+        for text, other, length in zip(TOLD, TOLD[::-1], (1, 3, 9, 5), strict=True)
+    ]
+    expected = [log_probability(live, *pair) for pair in pairs]
+    assert live.log_likelihoods(pairs) == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_loss_of_a_chat_counts_what_the_agent_says(live: LocalModel, hotels: list[Chat]) -> None:
+    (nats, tokens), _ = live.chat_losses(hotels[:2])
+    encoded = live.renderer.encode(hotels[0])
+    with torch.no_grad():
+        logits = live.model(input_ids=torch.tensor([encoded.input_ids])).logits[0, :-1].double()
+    each = -logits.log_softmax(-1)[range(len(logits)), encoded.input_ids[1:]]
+    assert tokens == sum(encoded.learned)
+    assert nats == pytest.approx(float(each[torch.tensor(encoded.learned[1:])].sum()), abs=1e-3)
+
+
+def test_a_roomy_cache_holds_what_transformers_own_holds(live: LocalModel) -> None:
+    roomy, plain = roomy_cache(live.model.config), DynamicCache(config=live.model.config)
+    generator = torch.Generator().manual_seed(0)
+    for count in (5, 1, 1, inference.CACHE_STEP, 1, 1):
+        keys, values = torch.randn(2, 3, 2, count, 8, generator=generator)
+        for layer in range(2):
+            for mine, theirs in zip(
+                roomy.update(keys + layer, values, layer),
+                plain.update(keys + layer, values, layer),
+                strict=True,
+            ):
+                assert torch.equal(mine, theirs)
+        if count == inference.CACHE_STEP:  # rows that are done leave
+            for cache in (roomy, plain):
+                cache.batch_repeat_interleave(2)
+                cache.batch_select_indices(torch.tensor([0, 4, 5]))
+            break
+    assert roomy.get_seq_length() == plain.get_seq_length() == 7 + inference.CACHE_STEP
+    more = torch.randn(2, 3, 2, 1, 8, generator=generator)
+    for mine, theirs in zip(roomy.update(*more, 0), plain.update(*more, 0), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_a_roomy_cache_copies_only_when_it_is_full(live: LocalModel) -> None:
+    cache = roomy_cache(live.model.config)
+    first = torch.randn(1, 2, 5, 8)
+    keys, _ = cache.update(first, first, 0)
+    one = torch.randn(1, 2, 1, 8)
+    again, _ = cache.update(one, one, 0)
+    assert again.data_ptr() == keys.data_ptr()
+
+
+def test_rows_are_padded_on_the_side_that_is_asked() -> None:
+    ids, mask = pad([[1, 2, 3], [4]], 9)
+    assert ids.tolist() == [[1, 2, 3], [4, 9, 9]]
+    assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]
+    ids, mask = pad([[1, 2, 3], [4]], 9, left=True)
+    assert ids.tolist() == [[1, 2, 3], [9, 9, 4]]
+    assert mask.tolist() == [[1, 1, 1], [0, 0, 1]]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 50), max_size=40), st.integers(1, 100))
+def test_every_row_stands_in_one_batch_that_fits(lengths: list[int], tokens: int) -> None:
+    batches = list(batches_by_length(lengths, tokens))
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    assert all(len(b) == 1 or len(b) * max(lengths[i] for i in b) <= tokens for b in batches)
