@@ -102,6 +102,14 @@ def load_model(base: Base, dtype: torch.dtype | None = None) -> PreTrainedModel:
     return model
 
 
+def to_bfloat16(model: PreTrainedModel) -> None:
+    """Weights to the precision of a published model; buffers, such as rotary frequencies, keep theirs."""
+    import torch
+
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(torch.bfloat16)
+
+
 def load_adapter(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
     """Put a PEFT adapter on ``model`` and merge it in, for evaluation at the base's speed.
 

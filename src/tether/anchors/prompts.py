@@ -88,4 +88,5 @@ def harmful_prompts(use: str) -> list[str]:
 
 def spread(items: Sequence[str], count: int) -> list[str]:
     """``count`` of the items, evenly over the list, so that every category of a sorted list is drawn from."""
-    return [items[i * len(items) // count] for i in range(min(count, len(items)))]
+    count = min(count, len(items))
+    return [items[i * len(items) // count] for i in range(count)]

@@ -157,7 +157,7 @@ class Run:
     ) -> Tuned:
         """Write the tuned model and its record, and only then let the checkpoints go."""
         if parametrisation == "full":
-            model.bfloat16()  # as the base had it; the float32 was for the optimizer
+            bases.to_bfloat16(model)  # as the base had it; the float32 was for the optimizer
             self.tokenizer.save_pretrained(self.out)
         model.save_pretrained(self.out)
         tuned = Tuned(self.out, parametrisation, rate, cost, extra)

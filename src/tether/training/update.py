@@ -12,6 +12,8 @@ import torch
 from peft.helpers import rescale_adapter_scale
 from peft.tuners.lora import LoraLayer
 
+from tether.bases import to_bfloat16
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -66,7 +68,7 @@ class WeightUpdate:
     def trained(self) -> WeightUpdate:
         """After training: keep the tuned weights in float32; go on in bfloat16, as the model is saved."""
         self._tuned = {name: _copy(weight, torch.float32) for name, weight in self.model.named_parameters()}
-        self.model.bfloat16()
+        to_bfloat16(self.model)
         return self
 
     @contextmanager

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+from tether import bases
+from tether.training.update import AdapterUpdate, WeightUpdate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tether.bases import Base
+    from tether.training.update import Update
+
+IDS = torch.tensor([[5, 17, 30, 99, 200]])
+
+
+def logits(update: Update) -> torch.Tensor:
+    with torch.no_grad():
+        found: torch.Tensor = update.model(input_ids=IDS).logits.float()
+    return found
+
+
+def adapter(base: Base) -> Update:
+    """An adapter that does something: B is zero only before training."""
+    torch.manual_seed(0)
+    model = get_peft_model(
+        bases.load_model(base, torch.float32), LoraConfig(r=4, target_modules="all-linear")
+    )
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.05)
+    return AdapterUpdate(model.eval())
+
+
+def all_weights(base: Base) -> Update:
+    model = bases.load_model(base, torch.float32)
+    update = WeightUpdate(model)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.05 * torch.randn_like(weight))
+    return update.trained()
+
+
+@pytest.mark.parametrize("make", [adapter, all_weights])
+def test_scale_zero_is_the_base_and_one_the_tuned_model(make: Callable[[Base], Update], base: Base) -> None:
+    update = make(base)
+    tuned = logits(update)
+    dtype = next(update.model.parameters()).dtype
+    plain = bases.load_model(base, dtype)
+    with torch.no_grad():
+        before = plain(input_ids=IDS).logits.float()
+    with update.scaled(0.0):
+        assert torch.equal(logits(update), before)
+    with update.scaled(1.0):
+        assert torch.equal(logits(update), tuned)
+    assert torch.equal(logits(update), tuned), "afterwards all of the update is there again"
+    assert not torch.allclose(tuned, before, atol=0.01)
+
+
+@pytest.mark.parametrize("make", [adapter, all_weights])
+def test_what_is_kept_is_what_was_looked_at(make: Callable[[Base], Update], base: Base) -> None:
+    update = make(base)
+    with update.scaled(0.4):
+        looked_at = logits(update)
+    update.keep(0.4)
+    assert torch.allclose(logits(update), looked_at, atol=1e-4)
+
+
+@pytest.mark.parametrize("make", [adapter, all_weights])
+def test_the_update_is_whole_again_after_a_fault(make: Callable[[Base], Update], base: Base) -> None:
+    update = make(base)
+    tuned = logits(update)
+    with pytest.raises(RuntimeError), update.scaled(0.3):
+        raise RuntimeError
+    assert torch.equal(logits(update), tuned)
