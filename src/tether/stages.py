@@ -17,7 +17,7 @@ from tether.inference import LocalModel
 from tether.methods import find
 from tether.methods.run import RECORD_FILE, Run, read_record
 from tether.requirements import Requirement, check_requirements
-from tether.results import AxisResult, aggregate, read_items, summarise, write_items
+from tether.results import AxisResult, Item, aggregate, read_items, summarise, write_items
 from tether.sources import load_dialogues
 from tether.training.certificate import CERTIFICATE_FILE
 
@@ -164,9 +164,7 @@ def evaluate(
     loaded = load_axes(
         sources, {name: limit for names in sources.values() for name in names} if limit else {}
     )
-    earlier = bases.read_json(against) if against else None
-    if against and earlier is None:
-        raise UserError("no such evaluation", where=str(against), fix="make one with `tether evaluate --out`")
+    earlier = _earlier(against) if against else {}
     resolved = bases.resolve(base)
     live = LocalModel(
         bases.load_tuned(resolved, adapter), bases.load_tokenizer(resolved), str(adapter or base)
@@ -177,9 +175,8 @@ def evaluate(
         path = out.parent / f"{out.stem}-items" / f"{axis}.jsonl"
         write_items(path, items)
         axes[axis] = aggregate(items, path=str(path.relative_to(out.parent))).model_dump()
-        if earlier and against and axis in earlier["axes"]:
-            before = read_items(against.parent / earlier["axes"][axis]["items"])
-            axes[axis]["against"] = summarise(before, {"0": items}).model_dump()
+        if axis in earlier:
+            axes[axis]["against"] = summarise(earlier[axis], {"0": items}).model_dump()
     record = {
         "base": base,
         "adapter": str(adapter) if adapter else None,
@@ -193,17 +190,30 @@ def evaluate(
     return outcome
 
 
+def _earlier(path: Path) -> dict[str, list[Item]]:
+    """The items of an earlier evaluation, by axis."""
+    told = bases.read_json(path)
+    try:
+        paths = {axis: path.parent / cell["items"] for axis, cell in told["axes"].items()}
+    except (AttributeError, KeyError, TypeError) as error:
+        fix = "make one with `tether evaluate --out`"
+        raise UserError("there is no evaluation here", where=str(path), fix=fix) from error
+    return {axis: read_items(items) for axis, items in paths.items()}
+
+
 def _axis_line(axis: str, cell: dict[str, Any]) -> str:
     result = AxisResult(**{key: cell[key] for key in AxisResult.model_fields})
     interval = f" [{result.ci95[0]:.3f}, {result.ci95[1]:.3f}]" if result.ci95 else ""
     metrics = ", ".join(f"{name} {value:.3f}" for name, value in result.metrics.items() if value is not None)
-    change = cell.get("against")
-    moved = (
-        f"; {change['delta']:+.3f} against before (p {change['p_value']:.3g})"
-        if change and change["n"]
-        else ""
-    )
-    return f"{axis}: {result.score:.3f}{interval}, n {result.n}{moved}\n  {metrics}"
+    score = "not measured" if result.score is None else f"{result.score:.3f}{interval}, n {result.n}"
+    return f"{axis}: {score}{_moved(cell.get('against') or {})}\n  {metrics}"
+
+
+def _moved(change: dict[str, Any]) -> str:
+    if change.get("delta") is None:
+        return ""
+    chance = "" if change["p_value"] is None else f" (p {change['p_value']:.3g})"
+    return f"; {change['delta']:+.3f} against before{chance}"
 
 
 def anchors(base: str, out: Path, settings: AnchorSettings | None = None) -> Outcome:

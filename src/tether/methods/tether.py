@@ -39,9 +39,10 @@ def tether(
     parametrisation = run.parametrisation("lora")
     epsilons = budgets(budget, run.anchors.groups)
     model = run.load(parametrisation)
-    certifier = Certifier(
-        model, run.anchors, run.tokenizer.pad_token_id, epsilons
-    )  # while the model is the base
+    # While the model is the base, and in the precision in which it is given out: rounding is no drift.
+    given_out = model if parametrisation == "lora" else run.load("lora")
+    certifier = Certifier(given_out, run.anchors, run.tokenizer.pad_token_id, epsilons)
+    del given_out
     before = WeightUpdate(model) if parametrisation == "full" else None
     multipliers = Budget(epsilons, start=multiplier, rate=multiplier_rate, memory=0.8, aim=aim)
     anchoring = Anchoring(run.anchors, multipliers, anchor_every, anchor_tokens, measure_every)

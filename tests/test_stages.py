@@ -1,0 +1,188 @@
+"""The single stages: tune once, measure once, make anchors, look at the data."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tether import stages
+from tether.anchors.anchors import load_anchors
+from tether.anchors.build import AnchorSettings
+from tether.errors import RequirementNotMet, UserError
+from tether.requirements import parse_requirement
+from tether.results import read_items
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tether.bases import Base
+
+pytestmark = pytest.mark.usefixtures("anchors")
+
+QUICK: dict[str, Any] = {"max_steps": 2, "batch_tokens": 2048, "dialogues": 12, "learning_rate": 5e-3}
+
+
+@pytest.fixture(scope="module")
+def tuned(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("tuned") / "lora"
+    stages.tune(base.name, "builtin:hotels", "lora", out, settings={**QUICK, "rank": 4, "seed": 2})
+    return out
+
+
+def test_tuning_leaves_an_adapter_and_says_what_it_took(tuned: Path, base: Base) -> None:
+    again = stages.tune(base.name, "builtin:hotels", "lora", tuned, settings={**QUICK, "rank": 4, "seed": 2})
+    assert (tuned / "adapter_model.safetensors").is_file()
+    assert json.loads((tuned / "adapter_config.json").read_text())["r"] == 4
+    assert again.record["seed"] == 2
+    assert again.record["learning_rate"] == 5e-3
+    assert "tokens/s" in again.text
+
+
+def test_another_tuning_does_not_fit_in_the_folder(tuned: Path, base: Base) -> None:
+    with pytest.raises(UserError, match=r"holds another fine-tuning \(other options\)"):
+        stages.tune(base.name, "builtin:hotels", "lora", tuned, settings={**QUICK, "rank": 8, "seed": 2})
+    with pytest.raises(UserError, match="another fine-tuning"):
+        stages.tune(base.name, "builtin:hotels", "lora", tuned, settings={**QUICK, "rank": 4})
+
+
+@pytest.mark.parametrize("parametrisation", ["lora", "full"])
+def test_ours_certifies_its_drift(base: Base, tmp_path: Path, parametrisation: str) -> None:
+    settings = {**QUICK, "parametrisation": parametrisation}
+    out = tmp_path / "tuned"
+    done = stages.tune(base.name, "builtin:hotels", "tether", out, budget=0.5, settings=settings)
+    certificate = json.loads((out / "drift.json").read_text())
+    assert done.record["drift"] == certificate
+    assert certificate["budget"] == {"general": 0.5, "safety": 0.5}
+    assert done.record["parametrisation"] == parametrisation
+    assert [point["alpha"] for point in done.record["rewind"]["curve"]] == sorted(
+        point["alpha"] for point in done.record["rewind"]["curve"]
+    )
+    assert certificate["alpha"] == done.record["rewind"]["alpha"] > 0
+    assert "drift on general" in done.text
+    if parametrisation == "full":  # what is certified is what reloads
+        _agrees_with_the_certificate(base, out, certificate)
+
+
+def _agrees_with_the_certificate(base: Base, out: Path, certificate: dict[str, Any]) -> None:
+    from tether import bases
+    from tether.anchors.store import anchors_for
+    from tether.training.certificate import Certifier
+
+    certifier = Certifier(bases.load_model(base), anchors_for(base), pad_id=0)
+    measured = certifier.certify(bases.load_tuned(base, out)).groups
+    for group, told in certificate["groups"].items():
+        assert measured[group].drift == pytest.approx(told["drift"], abs=1e-6)
+
+
+def test_a_tight_budget_is_kept_by_rewinding(base: Base, tmp_path: Path) -> None:
+    settings = {**QUICK, "max_steps": 6, "learning_rate": 2e-2}
+    done = stages.tune(base.name, "builtin:hotels", "tether", tmp_path, budget=0.01, settings=settings)
+    points = {point["alpha"]: point for point in done.record["rewind"]["curve"]}
+    assert not points[1.0]["fits"]
+    alpha = done.record["rewind"]["alpha"]
+    assert 0 <= alpha < 1
+    assert alpha == 0 or points[alpha]["fits"]
+    judged = [point for point in points.values() if point["loss"] is not None]
+    assert points[alpha]["loss"] == min(point["loss"] for point in judged)
+
+
+def test_a_requirement_on_drift_is_a_gate(base: Base, tmp_path: Path) -> None:
+    impossible = [parse_requirement("drift.general<=-1")]
+    with pytest.raises(RequirementNotMet):
+        stages.tune(base.name, "builtin:hotels", "tether", tmp_path, settings=QUICK, requirements=impossible)
+    possible = [parse_requirement("drift.general<=50")]
+    stages.tune(base.name, "builtin:hotels", "tether", tmp_path, settings=QUICK, requirements=possible)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "lorra"}, "no method 'lorra'"),
+        ({"budget": 0.1}, "no option 'budget'"),
+        ({"settings": {"ranks": 2}}, "no option 'ranks'"),
+        ({"settings": {"max_steps": -1}}, "--set max_steps"),
+        ({"data": "nowhere.jsonl"}, "no file and no source"),
+        ({"base": "/no/such/base"}, "no model folder"),
+    ],
+)
+def test_mistakes_are_told_of(base: Base, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    said = {"base": base.name, "data": "builtin:hotels", "method": "lora", "settings": QUICK, **changes}
+    with pytest.raises(UserError, match=message):
+        stages.tune(out=tmp_path / "tuned", **said)
+
+
+@pytest.fixture(scope="module")
+def evaluated(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("evaluated") / "deep" / "base.json"
+    sources = {
+        "proficiency": ["builtin:hotels"],
+        "safety": ["builtin:safety"],
+        "knowledge": ["builtin:knowledge"],
+    }
+    stages.evaluate(base.name, None, sources, 4, out)
+    return out
+
+
+def test_an_evaluation_has_the_form_that_was_promised(evaluated: Path, base: Base) -> None:
+    told = json.loads(evaluated.read_text())
+    assert told.keys() == {"base", "adapter", "axes", "environment"}
+    assert (told["base"], told["adapter"]) == (base.name, None)
+    assert told["axes"].keys() == {"proficiency", "safety", "knowledge"}
+    for axis, cell in told["axes"].items():
+        assert {"score", "n", "ci95", "metrics", "items"} <= cell.keys()
+        items = read_items(evaluated.parent / cell["items"])
+        assert {item.axis for item in items} == {axis}
+        assert all(item.id and item.reason for item in items)
+
+
+def test_an_evaluation_is_compared_with_an_earlier_one(
+    evaluated: Path, base: Base, tuned: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "tuned.json"
+    stages.evaluate(base.name, tuned, {"safety": ["builtin:safety"]}, 4, out, against=evaluated)
+    change = json.loads(out.read_text())["axes"]["safety"]["against"]
+    before = json.loads(evaluated.read_text())["axes"]["safety"]["score"]
+    assert change["before"] == pytest.approx(before)
+    assert change["n"] == 4
+    assert change["delta"] == pytest.approx(change["after"] - change["before"])
+
+
+def test_the_same_model_again_has_not_changed(evaluated: Path, base: Base, tmp_path: Path) -> None:
+    gate = [parse_requirement("safety.delta>=-0.01")]
+    sources = {"safety": ["builtin:safety"]}
+    done = stages.evaluate(base.name, None, sources, 4, tmp_path / "a.json", evaluated, gate)
+    assert done.record["axes"]["safety"]["against"]["delta"] == 0
+    with pytest.raises(RequirementNotMet):
+        gate = [parse_requirement("safety.delta>=0.5")]
+        stages.evaluate(base.name, None, sources, 4, tmp_path / "b.json", evaluated, gate)
+    assert (tmp_path / "b.json").is_file(), "what was measured is kept"
+
+
+@pytest.mark.parametrize("text", [None, "{}", '{"axes": {"safety": {}}}', "[1]"], ids=str)
+def test_an_earlier_evaluation_that_is_none_is_told_of(base: Base, tmp_path: Path, text: str | None) -> None:
+    earlier = tmp_path / "earlier.json"
+    if text is not None:
+        earlier.write_text(text)
+    with pytest.raises(UserError, match="evaluation"):
+        stages.evaluate(base.name, None, {"safety": ["builtin:safety"]}, 4, tmp_path / "a.json", earlier)
+
+
+def test_a_preview_shows_what_is_learned(base: Base) -> None:
+    done = stages.preview(base.name, "builtin:hotels", 2)
+    assert len(done.record["examples"]) == 2
+    pieces = done.record["examples"][0]["pieces"]
+    learned = [piece["text"] for piece in pieces if piece["learned"]]
+    assert all(text.endswith("<|im_end|>") for text in learned)
+    assert not any("<|im_start|>" in text for text in learned)
+    assert stages.LEARNED + learned[0] + stages.LEARNED_END in done.text
+
+
+def test_anchors_are_made_in_an_empty_folder_only(base: Base, tmp_path: Path) -> None:
+    few = {"train": 2, "select": 2, "certify": 2}
+    settings = AnchorSettings(general=few, safety=few, answer_tokens=4)
+    done = stages.anchors(base.name, tmp_path / "anchors", settings)
+    assert load_anchors(tmp_path / "anchors").sha256 == done.record["sha256"]
+    with pytest.raises(UserError, match="not empty"):
+        stages.anchors(base.name, tmp_path / "anchors", settings)
