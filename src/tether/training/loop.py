@@ -78,7 +78,11 @@ def fit(
         ]:
             trainer.remove_callback(printer)
         last = last_checkpoint(checkpoints)
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
+        if last and last.name.endswith(f"-{steps}"):  # transformers would train one step more
+            trainer._load_from_checkpoint(str(last))
+            watcher.go_on(last)
+        else:
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
     tuned: Any = trainer.model
     watcher.cost.trainable_parameters = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
     return tuned.eval(), watcher.cost
@@ -128,12 +132,15 @@ class _Watcher(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         reset_peak_memory()
         if state.global_step:
-            checkpoint = self.folder / f"checkpoint-{state.global_step}"
-            # In place: the trainer counts its tokens into the same object.
-            vars(self.cost).update(json.loads((checkpoint / COST_FILE).read_text(encoding="utf-8")))
-            if self.budget:
-                self.budget.load(checkpoint / BUDGET_FILE)
-            self.bar.advance(state.global_step)
+            self.go_on(self.folder / f"checkpoint-{state.global_step}")
+
+    def go_on(self, checkpoint: Path) -> None:
+        """Take over a checkpoint's cost and budget."""
+        # In place: the trainer counts its tokens into the same object.
+        vars(self.cost).update(json.loads((checkpoint / COST_FILE).read_text(encoding="utf-8")))
+        if self.budget:
+            self.budget.load(checkpoint / BUDGET_FILE)
+        self.bar.advance(len(self.cost.step_seconds))
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._started = time.perf_counter()
