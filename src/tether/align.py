@@ -49,8 +49,9 @@ class AlignRecipe:
         refusal_tokens: Tokens of harmful requests with refusals in a step.
         anchor_tokens: Tokens of harmless requests with own answers in a step.
         refusals_each: Different refusals that each harmful request is seen with.
-        answer_tokens: Tokens of an own answer, at most. Few, since whether to refuse is settled in the first of them,
-            and the mean drift over a long answer hides a flip there (64 tokens: 34% of XSTest's safe prompts refused).
+        answer_tokens: Tokens of an own answer, at most. Few, since whether to refuse is settled in the first
+            of them, and the mean drift over a long answer hides a flip there (64 tokens: 34% of XSTest's safe
+            prompts refused).
         epsilon: Drift allowed on harmless requests, nats per answer token.
         seed: Of everything.
     """

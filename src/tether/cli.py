@@ -87,8 +87,8 @@ def compare(
         return
     if out is None:
         raise UserError("a run needs a folder", where="--out", fix="add --out runs/NAME, or --dry-run")
-    from tether.requirements import check_requirements
     from tether.report import summary_text
+    from tether.requirements import check_requirements
 
     results = story.compare(plan, out, chosen_methods, chosen_seeds, study)
     plain = _plain(results)

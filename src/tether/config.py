@@ -123,7 +123,7 @@ class Entry(BaseModel):
         method: The registry's name, where the entry is called otherwise.
         base: A base of its own.
         learning_rate: A list is tried on ``sweep_steps`` steps each; the best by select loss is taken.
-        learning_rate_of: Another entry, whose learning rate is taken, so that a variant is judged at its parent's.
+        learning_rate_of: Another entry, whose learning rate is taken: a variant is judged at its parent's.
         budget: Drift allowed in nats per token, for all anchor groups or by group.
     """
 
@@ -217,15 +217,15 @@ class Study(_Strict):
         if name not in self.methods:
             raise UserError(f"the study has no method '{name}'", fix=did_you_mean(name, self.methods))
         entry = self.methods[name]
-        if entry.learning_rate_of is not None:
-            if entry.learning_rate_of == name or entry.learning_rate or entry.learning_rate_of not in self.methods:
-                fix = did_you_mean(entry.learning_rate_of, [other for other in self.methods if other != name])
+        if (parent := entry.learning_rate_of) is not None:
+            others = [other for other in self.methods if other != name]
+            if entry.learning_rate or parent not in others:
                 raise UserError(
                     "learning_rate_of names another method of the study, and stands without a learning_rate",
                     where=f"methods.{name}.learning_rate_of",
-                    fix=fix,
+                    fix=did_you_mean(parent, others),
                 )
-            entry = entry.model_copy(update={"learning_rate": self.methods[entry.learning_rate_of].learning_rate})
+            entry = entry.model_copy(update={"learning_rate": self.methods[parent].learning_rate})
         training, options = _split(self.training, dict(entry.model_extra or {}), f"methods.{name}")
         if entry.budget is not None:
             options["budget"] = entry.budget
