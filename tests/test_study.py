@@ -32,7 +32,7 @@ def asked(base: Base, **changes: Any) -> Study:
         "methods": {
             "lora": {"learning_rate": [1e-3, 1e-2], "rank": 4},
             "everything": {"method": "full"},
-            "tether": {"budget": {"general": 0.02, "safety": 0.005}, "rank": 4},
+            "tether": {"budget": {"general": 0.02, "safety": 0.005}, "rank": 4, "learning_rate_of": "lora"},
         },
         "training": {"max_steps": 2, "batch_tokens": 2048, "dialogues": 12},
         "limits": LIMITS,
@@ -100,6 +100,13 @@ def test_the_rate_with_the_least_loss_is_taken(results: dict[str, Any], run: Pat
     tuned = json.loads((run / "methods" / "lora" / "seed-0" / "tuned.json").read_text())
     assert tuned["learning_rate"] == chosen["learning_rate"]
     assert not list((run / "methods" / "lora" / "sweep").glob("*/*.safetensors"))
+
+    variant = run / "methods" / "tether"
+    assert (
+        json.loads((variant / "seed-0" / "tuned.json").read_text())["learning_rate"]
+        == chosen["learning_rate"]
+    )
+    assert not (variant / "sweep").exists(), "it takes lora's"
 
 
 def test_every_model_carries_a_certificate_and_only_ours_a_budget(run: Path, anchors: AnchorSet) -> None:
@@ -220,6 +227,8 @@ def test_or_is_left_out_where_the_study_says_so(base: Base, tmp_path: Path) -> N
         ({"methods": {"lorra": {}}}, "no method 'lorra'.*did you mean 'lora'"),
         ({"methods": {"lora": {"rnak": 4}}}, "no option 'rnak'.*did you mean 'rank'"),
         ({"methods": {"lora": {"rank": "four"}}}, "lora.rank: .*'four'"),
+        ({"methods": {"lora": {}, "full": {"learning_rate_of": "lorra"}}}, "did you mean 'lora'"),
+        ({"methods": {"lora": {"learning_rate_of": "lora"}}}, "another method of the study"),
         ({"methods": {"lora": {"budget": 0.1}}}, "no option 'budget'"),
         ({"data": "builtin:safety", "limits": {}}, "a source of safety, not of chats"),
         ({"data": "nowhere.jsonl", "axes": {}, "limits": {}}, "no file and no source"),
