@@ -94,7 +94,9 @@ def load_model(base: Base, dtype: torch.dtype | None = None) -> PreTrainedModel:
     """The base's weights on the best device at hand, in ``dtype`` (bfloat16 unless told), in eval mode."""
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # our own says what is under way; this one is over in a moment
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
         base.location, dtype=dtype or torch.bfloat16, **_hub_revision(base)
     )

@@ -11,6 +11,7 @@ import errno
 import json
 import sys
 import traceback
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -224,6 +225,8 @@ def doctor(as_json: Json = False) -> None:
 
 def main() -> None:
     """Run the command line; the one place where exit codes are decided."""
+    # What libraries tell each other of their next versions is nothing that a user of the commands can act on.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl|peft)(\.|$)")
     try:
         app()
     except UserError as error:

@@ -61,6 +61,8 @@ def tune(
     if training.learning_rate is not None:
         options["learning_rate"] = training.learning_rate
     options = chosen.checked(options)
+    if requirements and "budget" not in chosen.options:
+        raise UserError(f"'{method}' certifies no drift, so nothing can be required of it", where="--require")
     asked = {
         "base": base,
         "data": data,
@@ -80,8 +82,6 @@ def tune(
         record["drift"] = certificate
         drifts = {name: group["drift"] for name, group in certificate["groups"].items()}
         check_requirements(requirements, {method: {"drift": drifts}})
-    elif requirements:
-        raise UserError(f"'{method}' certifies no drift, so nothing can be required of it", where="--require")
     return Outcome(record, _told(out, record, certificate))
 
 

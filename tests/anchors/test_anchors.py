@@ -74,6 +74,18 @@ def test_a_folder_that_is_none_or_was_changed_is_refused(anchors: AnchorSet, tmp
         load_anchors(tmp_path)
 
 
+def test_a_group_without_a_split_is_named(anchors: AnchorSet, tmp_path: Path) -> None:
+    kept = [
+        i for i, anchor in enumerate(anchors.anchors) if (anchor.group, anchor.split) != ("safety", "select")
+    ]
+    rows = torch.cat([torch.arange(anchors.offsets[i], anchors.offsets[i + 1]) for i in kept])
+    fewer = [anchors.anchors[i] for i in kept]
+    cache = {"top_ids": anchors.top_ids[rows], "top_logprobs": anchors.top_logprobs[rows]}
+    dataclasses.replace(anchors, anchors=fewer, **cache).save(tmp_path)
+    with pytest.raises(UserError, match="group 'safety' has nothing to select on"):
+        load_anchors(tmp_path)
+
+
 def test_anchors_of_another_base_are_refused(anchors: AnchorSet, base: Base, tmp_path: Path) -> None:
     anchors.save(tmp_path)
     assert store.anchors_for(base, tmp_path).sha256 == anchors.sha256

@@ -140,4 +140,11 @@ def load_anchors(folder: Path) -> AnchorSet:
         raise UserError(
             "the anchors were changed after they were made", where=str(folder), fix="make them again"
         )
+    for group in loaded.groups:
+        if missing := [split for split in SPLITS if not loaded.indices(group, split)]:
+            raise UserError(
+                f"the anchor group '{group}' has nothing to {missing[0]} on",
+                where=str(folder),
+                fix=f"give every group anchors of the splits {', '.join(SPLITS)}",
+            )
     return loaded
