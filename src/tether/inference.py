@@ -8,10 +8,11 @@ single pass over that dialogue.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.cache_utils import CacheLayerMixin, DynamicCache, DynamicLayer
 
 from tether.chatdata.rendering import Renderer
 from tether.progress import task
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 GENERATE_ROWS = 96
 SCORE_TOKENS = 4096  # tokens, padding included, of one scoring pass
+TURN_BYTES = 2 << 30  # key/value cache of all agent turns that are answered together
 CACHE_STEP = 64  # tokens by which a key/value buffer grows
 
 
@@ -91,14 +93,18 @@ class LocalModel:
         self, chats: Sequence[Chat], *, max_new_tokens: int, label: str = "Answering dialogues"
     ) -> list[list[str]]:
         """The model's own answer at each of the agent's turns after the gold history (greedy, raw text)."""
-        results: list[list[str]] = []
+        found = [self.renderer.turn_starts(chat) for chat in chats]
+        results: list[list[str]] = [[] for _ in chats]
         sampler = _Sampler(0.0, 0, self.device)
         with task(label, len(chats)) as progress:
-            for chat in chats:
-                state = self._prefill_turns(chat)
-                answers = self._decode(state, max_new_tokens, sampler)
-                results.append([str(self.tokenizer.decode(ids, skip_special_tokens=True)) for ids in answers])
-                progress.advance()
+            sizes = [(len(ids), len(starts)) for ids, starts in found]
+            for batch in _dialogue_batches(sizes, TURN_BYTES // self._bytes_per_position):
+                state = self._prefill_turns([found[index] for index in batch])
+                answers = iter(self._decode(state, max_new_tokens, sampler))
+                for index in batch:
+                    turns = [next(answers) for _ in found[index][1]]
+                    results[index] = [str(self.tokenizer.decode(t, skip_special_tokens=True)) for t in turns]
+                progress.advance(len(batch))
         return results
 
     def log_likelihoods(
@@ -134,6 +140,15 @@ class LocalModel:
                 progress.advance(len(batch))
         return results
 
+    @cached_property
+    def _bytes_per_position(self) -> int:
+        """What one position of one row takes in the key/value cache, seen on a single token."""
+        cache = roomy_cache(self.model.config)
+        self.model.base_model(torch.zeros(1, 1, dtype=torch.long, device=self.device), past_key_values=cache)
+        layers = [layer for layer in cache.layers if isinstance(layer, CacheLayerMixin)]
+        states = [state for layer in layers for state in (layer.keys, layer.values) if state is not None]
+        return int(sum(state.nbytes for state in states))
+
     def _prefill(self, prompts: Sequence[Sequence[int]]) -> _State:
         ids, mask = pad(prompts, self.tokenizer.pad_token_id, left=True)
         ids, mask = ids.to(self.device), mask.to(self.device)
@@ -144,16 +159,16 @@ class LocalModel:
         )
         return _State(cache, mask, positions[:, -1] + 1, out.logits[:, -1])
 
-    def _prefill_turns(self, chat: Chat) -> _State:
-        """One pass over the dialogue; row i of the state then sees only what stood before agent turn i."""
-        ids, starts = self.renderer.turn_starts(chat)
-        row = torch.tensor([ids], device=self.device)
+    def _prefill_turns(self, dialogues: Sequence[tuple[list[int], list[int]]]) -> _State:
+        """One pass over whole dialogues; each row of the state sees only what stood before one agent turn."""
+        ids, _ = pad([ids for ids, _ in dialogues], self.tokenizer.pad_token_id)
         cache = roomy_cache(self.model.config)
-        hidden = self.model.base_model(row, past_key_values=cache).last_hidden_state[0]
-        ends = torch.tensor(starts, device=self.device)
-        cache.batch_repeat_interleave(len(starts))
-        mask = (torch.arange(len(ids), device=self.device)[None, :] < ends[:, None]).long()
-        return _State(cache, mask, ends, self.model.get_output_embeddings()(hidden[ends - 1]))
+        hidden = self.model.base_model(ids.to(self.device), past_key_values=cache).last_hidden_state
+        pairs = [(row, start) for row, (_, starts) in enumerate(dialogues) for start in starts]
+        rows, ends = torch.tensor(pairs, device=self.device).unbind(1)
+        cache.batch_select_indices(rows)
+        mask = (torch.arange(ids.shape[1], device=self.device)[None, :] < ends[:, None]).long()
+        return _State(cache, mask, ends, self.model.get_output_embeddings()(hidden[rows, ends - 1]))
 
     def _decode(self, state: _State, max_new_tokens: int, sampler: _Sampler) -> list[list[int]]:
         stops = torch.tensor(sorted(self._stop_ids()), device=self.device)
@@ -278,6 +293,26 @@ def batches_by_length(lengths: Sequence[int], tokens: int) -> Iterator[list[int]
         rows = max(1, tokens // max(1, lengths[order[0]]))
         yield order[:rows]
         order = order[rows:]
+
+
+def _dialogue_batches(sizes: Sequence[tuple[int, int]], room: int) -> Iterator[list[int]]:
+    """Dialogues of like length together, as long as all their turns, each with a cache of its own, find room.
+
+    Args:
+        sizes: Tokens and agent turns of each dialogue.
+        room: Cached positions of all turns together.
+    """
+    batch: list[int] = []
+    positions = turns = 0
+    for index in sorted(range(len(sizes)), key=lambda index: -sizes[index][0]):
+        longest = sizes[batch[0]][0] if batch else sizes[index][0]
+        if batch and ((turns + sizes[index][1]) * longest > room or positions + longest > SCORE_TOKENS):
+            yield batch
+            batch, positions, turns = [], 0, 0
+        batch.append(index)
+        positions, turns = positions + sizes[index][0], turns + sizes[index][1]
+    if batch:
+        yield batch
 
 
 def learned_logits(
