@@ -15,8 +15,9 @@ from tether.training.update import AdapterUpdate, Update, WeightUpdate
 if TYPE_CHECKING:
     from tether.methods.run import Run, Tuned
 
-GROUP_BUDGETS = {"general": 0.02, "safety": 0.005}
-OTHER_GROUPS = 0.02
+# The pilot kept every refusal at 0.05; at 0.02 and 0.005 the demo's rewind had to give up 56% of what was learned.
+GROUP_BUDGETS = {"general": 0.05, "safety": 0.02}
+OTHER_GROUPS = 0.05
 
 
 @method("tether")
@@ -31,7 +32,7 @@ def tether(
     anchor_tokens: int = 384,
     measure_every: int = 5,
     multiplier: float = 1.0,
-    multiplier_rate: float = 0.15,
+    multiplier_rate: float = 0.3,
     aim: float = 0.7,
     rewinding: bool = True,
 ) -> Tuned:
@@ -44,7 +45,7 @@ def tether(
     certifier = Certifier(given_out, run.anchors, run.tokenizer.pad_token_id, epsilons)
     del given_out
     before = WeightUpdate(model) if parametrisation == "full" else None
-    multipliers = Budget(epsilons, start=multiplier, rate=multiplier_rate, memory=0.8, aim=aim)
+    multipliers = Budget(epsilons, start=multiplier, rate=multiplier_rate, memory=0.5, aim=aim)
     anchoring = Anchoring(run.anchors, multipliers, anchor_every, anchor_tokens, measure_every)
     tuned, cost, rate = run.fit(
         model, parametrisation, learning_rate, rank=rank, alpha=alpha, anchoring=anchoring
