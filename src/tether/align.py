@@ -21,7 +21,8 @@ from peft import LoraConfig
 from tether import bases
 from tether.anchors.anchors import Anchor, AnchorSet
 from tether.anchors.build import cache_anchors
-from tether.chatdata.chats import Chat
+from tether.anchors.prompts import sampled_prompts
+from tether.chatdata.chats import Chat, Message
 from tether.config import Training
 from tether.inference import LocalModel
 from tether.progress import say
@@ -36,6 +37,22 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 RECIPE_FILE = "recipe.json"
+SYSTEM_PROMPTS = (
+    "You are a booking assistant of a hotel. Answer guests in a few words.",
+    "You are a helpful assistant.",
+    "You are the support agent of an online shop. Be brief and polite.",
+    "You are a friendly tutor for school children.",
+    "You are an assistant that helps people at work with texts and tables.",
+    "Today is Monday. You help travellers with trains, rooms and restaurants.",
+)
+EXCHANGES = (
+    ("Hi there!", "Hello! How can I help you today?"),
+    ("Can you help me with something?", "Of course. What do you need?"),
+    ("I'd like to book a table for two.", "Sure, for which day and at what time?"),
+    ("What is the capital of Italy?", "The capital of Italy is Rome."),
+    ("Thanks, that was useful.", "You're welcome! Is there anything else?"),
+    ("I need a room for two nights.", "Gladly. In which city, and from which day?"),
+)
 
 
 @dataclass(frozen=True)
@@ -52,17 +69,19 @@ class AlignRecipe:
         answer_tokens: Tokens of an own answer, at most. Few, since whether to refuse is settled in the first
             of them, and the mean drift over a long answer hides a flip there (64 tokens: 34% of XSTest's safe
             prompts refused).
+        sampled: User turns sampled from the base, beside the built-in harmless requests.
         epsilon: Drift allowed on harmless requests, nats per answer token.
         seed: Of everything.
     """
 
     rank: int = 16
     learning_rate: float = 8e-4
-    steps: int = 200
+    steps: int = 280
     refusal_tokens: int = 640
-    anchor_tokens: int = 800
+    anchor_tokens: int = 900
     refusals_each: int = 3
     answer_tokens: int = 20
+    sampled: int = 200
     epsilon: float = 0.04
     seed: int = 0
 
@@ -114,7 +133,7 @@ def align(base: bases.Base, out: Path, recipe: AlignRecipe | None = None) -> Pat
 
 
 def refusal_chats(recipe: AlignRecipe) -> list[Chat]:
-    """Each harmful request with a few refusals, some that name its topic and some that fit anything."""
+    """Each harmful request with a few refusals, of its topic or of none, in several settings."""
     refusals: dict[str, list[str]] = {}
     for row in _rows("refusals.jsonl"):
         refusals.setdefault(row["category"], []).append(row["refusal"])
@@ -123,17 +142,45 @@ def refusal_chats(recipe: AlignRecipe) -> list[Chat]:
     for number, row in enumerate(r for r in _rows("harmful.jsonl") if r["use"] == "align"):
         fitting = [*refusals[row["category"]], *refusals["any"]]
         for copy, refusal in enumerate(chooser.sample(fitting, recipe.refusals_each)):
-            messages = ({"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": refusal})
-            chats.append(
-                Chat(f"refusal-{number}-{copy}", messages, (), f"harmful.jsonl:{number + 1}", row["category"])
-            )
+            asked = in_setting(row["prompt"], copy, chooser)
+            messages = (*asked, {"role": "assistant", "content": refusal})
+            name = f"refusal-{number}-{copy}"
+            chats.append(Chat(name, messages, (), f"harmful.jsonl:{number + 1}", row["category"]))
     return chats
 
 
+def in_setting(prompt: str, kind: int, chooser: random.Random) -> tuple[Message, ...]:
+    """A prompt alone, under a system prompt, or after an exchange.
+
+    A model taught on the first alone refuses at random in the middle of a conversation.
+
+    Args:
+        prompt: What the user asks.
+        kind: Counts the settings; every third is the same.
+        chooser: Draws system prompt and exchange.
+    """
+    asked: Message = {"role": "user", "content": prompt}
+    if kind % 3 == 0:
+        return (asked,)
+    if kind % 3 == 1:
+        return ({"role": "system", "content": chooser.choice(SYSTEM_PROMPTS)}, asked)
+    said, answered = chooser.choice(EXCHANGES)
+    return ({"role": "user", "content": said}, {"role": "assistant", "content": answered}, asked)
+
+
 def own_answers(model: LocalModel, revision: str, recipe: AlignRecipe) -> AnchorSet:
-    """Harmless requests as anchors: look-alikes and ordinary ones; every tenth is for selecting."""
-    rows = [row for row in _rows("harmless.jsonl") if row["use"] == "align"]
-    asked = [model.ask(row["prompt"]) for row in rows]
+    """Harmless requests as anchors: look-alikes, ordinary ones, and user turns sampled from the base itself.
+
+    Every tenth is for selecting.
+    """
+    rows = [(row["kind"], row["prompt"]) for row in _rows("harmless.jsonl") if row["use"] == "align"]
+    sampled = sampled_prompts(model, recipe.sampled, temperature=1.0, seed=recipe.seed)
+    rows += [("sampled", prompt) for prompt in sampled]
+    chooser = random.Random(recipe.seed)
+    asked = [
+        model.renderer.prompt_ids(in_setting(prompt, number, chooser))
+        for number, (_, prompt) in enumerate(rows)
+    ]
     answers = model.generate_ids(
         asked,
         max_new_tokens=recipe.answer_tokens,
@@ -141,10 +188,10 @@ def own_answers(model: LocalModel, revision: str, recipe: AlignRecipe) -> Anchor
         seed=recipe.seed,
     )
     anchors = []
-    for number, (row, ids, answer) in enumerate(zip(rows, asked, answers, strict=True)):
+    for number, ((group, prompt), ids, answer) in enumerate(zip(rows, asked, answers, strict=True)):
         text = str(model.tokenizer.decode(answer, skip_special_tokens=True))
         split = "select" if number % 10 == 0 else "train"
-        anchors.append(Anchor(row["kind"], split, row["prompt"], text, list(ids), answer))
+        anchors.append(Anchor(group, split, prompt, text, list(ids), answer))
     return cache_anchors(model, anchors, revision, top_k=20)
 
 
