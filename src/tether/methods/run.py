@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from tether.training.anchored import Anchoring
     from tether.training.cost import Cost
 
-RECORD_FILE = "tuned.json"
 # Where each parametrisation learned most on Schema-Guided hotels; a study that compares methods sweeps.
 OWN_RATES = {"lora": 5e-4, "full": 3e-5}
 
@@ -171,12 +170,12 @@ class Run:
             "cost": cost.record(),
             **extra,
         }
-        bases.write_json(self.out / RECORD_FILE, record)
+        bases.write_json(self.out / bases.RECORD_FILE, record)
         shutil.rmtree(self.out / "checkpoints", ignore_errors=True)
         return tuned
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
     """The record of a finished fine-tuning in ``folder``; None where there is none yet."""
-    record: dict[str, Any] | None = bases.read_json(folder / RECORD_FILE)
+    record: dict[str, Any] | None = bases.read_json(folder / bases.RECORD_FILE)
     return record

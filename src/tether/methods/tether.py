@@ -15,7 +15,7 @@ from tether.training.update import AdapterUpdate, Update, WeightUpdate
 if TYPE_CHECKING:
     from tether.methods.run import Run, Tuned
 
-# The pilot kept every refusal at 0.05; at 0.02 and 0.005 the demo's rewind had to give up 56% of what was learned.
+# The pilot kept every refusal at 0.05; at 0.02 and 0.005 a demo's rewind gave up 56% of its update.
 GROUP_BUDGETS = {"general": 0.05, "safety": 0.02}
 OTHER_GROUPS = 0.05
 
