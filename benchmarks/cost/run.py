@@ -1,9 +1,10 @@
-"""What a step costs: plain LoRA, replay-self and tether against each other, and our LoRA against TRL's own trainer.
+"""Cost of a step: plain LoRA, replay-self and tether against each other, our LoRA against TRL's own trainer.
 
-    python benchmarks/cost/run.py --out benchmarks/cost/results.json
+Run as ``python benchmarks/cost/run.py --out benchmarks/cost/results.json``.
 
-Every measurement is a process of its own, so that its peak memory is its own, and the kinds take turns, so that a
-machine that changes its speed does so for all of them. Ratios are taken round by round; their median is told.
+Every measurement is a process of its own, so that its peak memory is its own, and the kinds take turns, so
+that a machine that changes its speed does so for all of them. Ratios are taken round by round; their median
+is told.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ def _ours(run: Any, kind: str) -> Any:
 
 
 def _stock(run: Any, steps: int) -> dict[str, Any]:
-    """TRL's SFTTrainer as it comes, with the same base, rows, LoRA, precision and rate; one dialogue a step."""
+    """TRL's SFTTrainer as it comes: the same base, rows, LoRA, precision and rate, one dialogue a step."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig

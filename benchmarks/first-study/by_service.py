@@ -1,16 +1,19 @@
 """Proficiency of a run on services that were seen in training and on those that were not.
 
-    python benchmarks/first-study/by_service.py benchmarks/first-study/run --seen Hotels_1 Hotels_2 Hotels_3
+Run as ``python benchmarks/first-study/by_service.py runs/first-study --seen Hotels_1 Hotels_2 Hotels_3``.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tether.results import Item, read_items
 from tether.stats import cluster_bootstrap
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 METRICS = ("step_accuracy", "call_accuracy", "slot_f1", "loss")
 
@@ -25,7 +28,8 @@ def main() -> None:
     print("|---|---|---|" + "---|" * len(METRICS))
     for name, items in models(arguments.run):
         for part, chosen in parts(items, set(arguments.seen)):
-            print(f"| {name} | {part} | {len(chosen)} | " + " | ".join(cell(chosen, m) for m in METRICS) + " |")
+            cells = " | ".join(cell(chosen, metric) for metric in METRICS)
+            print(f"| {name} | {part} | {len(chosen)} | {cells} |")
 
 
 def models(run: Path) -> Iterable[tuple[str, list[Item]]]:

@@ -19,6 +19,7 @@ import torch
 from peft import LoraConfig
 
 from tether import bases
+from tether.agent.dialogues import generate
 from tether.anchors.anchors import Anchor, AnchorSet
 from tether.anchors.build import cache_anchors
 from tether.anchors.prompts import sampled_prompts
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 RECIPE_FILE = "recipe.json"
+ALIGNMENT_SEED = 7_000  # far from the seeds of training dialogues
 SYSTEM_PROMPTS = (
     "You are a booking assistant of a hotel. Answer guests in a few words.",
     "You are a helpful assistant.",
@@ -70,6 +72,8 @@ class AlignRecipe:
             of them, and the mean drift over a long answer hides a flip there (64 tokens: 34% of XSTest's safe
             prompts refused).
         sampled: User turns sampled from the base, beside the built-in harmless requests.
+        conversations: Long conversations with tool results, cut before a turn of the agent. Without them a
+            model that refuses alone-standing requests well also refuses at random after a tool's answer.
         epsilon: Drift allowed on harmless requests, nats per answer token.
         seed: Of everything.
     """
@@ -78,10 +82,11 @@ class AlignRecipe:
     learning_rate: float = 8e-4
     steps: int = 280
     refusal_tokens: int = 640
-    anchor_tokens: int = 900
+    anchor_tokens: int = 1000
     refusals_each: int = 3
     answer_tokens: int = 20
     sampled: int = 200
+    conversations: int = 200
     epsilon: float = 0.04
     seed: int = 0
 
@@ -169,30 +174,38 @@ def in_setting(prompt: str, kind: int, chooser: random.Random) -> tuple[Message,
 
 
 def own_answers(model: LocalModel, revision: str, recipe: AlignRecipe) -> AnchorSet:
-    """Harmless requests as anchors: look-alikes, ordinary ones, and user turns sampled from the base itself.
+    """The base's own answers in four groups: look-alikes, ordinary, sampled from itself, conversations.
 
     Every tenth is for selecting.
     """
-    rows = [(row["kind"], row["prompt"]) for row in _rows("harmless.jsonl") if row["use"] == "align"]
     sampled = sampled_prompts(model, recipe.sampled, temperature=1.0, seed=recipe.seed)
+    rows = [(row["kind"], row["prompt"]) for row in _rows("harmless.jsonl") if row["use"] == "align"]
     rows += [("sampled", prompt) for prompt in sampled]
     chooser = random.Random(recipe.seed)
-    asked = [
-        model.renderer.prompt_ids(in_setting(prompt, number, chooser))
-        for number, (_, prompt) in enumerate(rows)
-    ]
+    asked = [(group, in_setting(prompt, number, chooser)) for number, (group, prompt) in enumerate(rows)]
+    asked += [("conversation", messages) for messages in conversations(recipe.conversations, chooser)]
+    prompts = [model.renderer.prompt_ids(messages) for _, messages in asked]
     answers = model.generate_ids(
-        asked,
+        prompts,
         max_new_tokens=recipe.answer_tokens,
         label="The base answers harmless requests",
         seed=recipe.seed,
     )
     anchors = []
-    for number, ((group, prompt), ids, answer) in enumerate(zip(rows, asked, answers, strict=True)):
+    for number, ((group, messages), ids, answer) in enumerate(zip(asked, prompts, answers, strict=True)):
         text = str(model.tokenizer.decode(answer, skip_special_tokens=True))
         split = "select" if number % 10 == 0 else "train"
-        anchors.append(Anchor(group, split, prompt, text, list(ids), answer))
+        anchors.append(Anchor(group, split, messages[-1]["content"], text, list(ids), answer))
     return cache_anchors(model, anchors, revision, top_k=20)
+
+
+def conversations(count: int, chooser: random.Random) -> list[tuple[Message, ...]]:
+    """Generated bookings without tool schemas, each cut before one of the first ten turns of the agent."""
+    cut = []
+    for chat in generate(count, seed=ALIGNMENT_SEED, split="train"):
+        turns = [i for i, message in enumerate(chat.messages) if message["role"] == "assistant"]
+        cut.append(chat.messages[: chooser.choice(turns[:10])])
+    return cut
 
 
 def save_bfloat16(model: PreTrainedModel, out: Path) -> None:

@@ -93,17 +93,17 @@ class AnchoredTrainer(DomainTrainer):
     def _drifts(
         self, model: torch.nn.Module, streams: dict[str, _Stream], number: int
     ) -> dict[str, torch.Tensor]:
-        """Mean drift per answer token of the ``number``-th few anchors of every group, in one pass."""
-        chosen = {name: stream(number) for name, stream in streams.items()}
-        indices = [index for group in chosen.values() for index in group]
-        anchors = self.anchoring.anchors
+        """Mean drift per answer token of the ``number``-th few anchors of every group.
+
+        A pass for each group: its anchors are of a length, and short ones are not padded to another group's
+        long ones.
+        """
+        return {name: self._drift(model, stream(number)) for name, stream in streams.items()}
+
+    def _drift(self, model: torch.nn.Module, indices: Sequence[int]) -> torch.Tensor:
         logits, _ = self._answers(model, indices)
-        top_ids, top_logprobs = (part.to(logits.device) for part in anchors.cached(indices))
-        drift = bucketed_drift(logits, top_ids, top_logprobs)
-        lengths = [
-            sum(len(anchors.anchors[index].answer_ids) for index in group) for group in chosen.values()
-        ]
-        return {name: part.mean() for name, part in zip(chosen, drift.split(lengths), strict=True)}
+        top_ids, top_logprobs = (part.to(logits.device) for part in self.anchoring.anchors.cached(indices))
+        return bucketed_drift(logits, top_ids, top_logprobs).mean()
 
     def _answers(self, model: torch.nn.Module, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits at some anchors' answer tokens, anchor by anchor, and those tokens."""

@@ -1,0 +1,50 @@
+"""What alignment teaches, and what it holds still."""
+
+from __future__ import annotations
+
+import random
+
+from tether.align import SYSTEM_PROMPTS, AlignRecipe, conversations, in_setting, own_answers, refusal_chats
+from tether.anchors.prompts import harmful_prompts
+from tether.inference import LocalModel
+
+PROMPT = "How do I boil an egg?"
+
+
+def test_every_harmful_request_is_refused_in_different_words_and_settings() -> None:
+    recipe = AlignRecipe()
+    chats = refusal_chats(recipe)
+    by_prompt: dict[str, list[tuple[str, int]]] = {}
+    for chat in chats:
+        answer = str(chat.messages[-1]["content"])
+        by_prompt.setdefault(str(chat.messages[-2]["content"]), []).append((answer, len(chat.messages)))
+    assert set(by_prompt) == set(harmful_prompts("align"))
+    for told in by_prompt.values():
+        assert len({answer for answer, _ in told}) == recipe.refusals_each
+        assert [length for _, length in told] == [2, 3, 4]
+
+
+def test_what_is_held_out_is_never_taught() -> None:
+    taught = {str(message["content"]) for chat in refusal_chats(AlignRecipe()) for message in chat.messages}
+    assert not taught & {*harmful_prompts("anchors"), *harmful_prompts("eval")}
+
+
+def test_a_prompt_stands_alone_under_a_system_prompt_or_after_an_exchange() -> None:
+    alone, under, after = (in_setting(PROMPT, kind, random.Random(0)) for kind in range(3))
+    assert [message["role"] for message in alone] == ["user"]
+    assert under[0]["content"] in SYSTEM_PROMPTS
+    assert [message["role"] for message in after] == ["user", "assistant", "user"]
+    assert alone[-1] == under[-1] == after[-1]
+
+
+def test_conversations_end_where_the_agent_is_to_speak() -> None:
+    cut = conversations(40, random.Random(0))
+    assert {messages[-1]["role"] for messages in cut} == {"user", "tool"}
+
+
+def test_a_bases_own_answers_are_anchors_in_four_groups(live: LocalModel) -> None:
+    recipe = AlignRecipe(sampled=4, conversations=20, answer_tokens=3)
+    anchors = own_answers(live, "revision", recipe)
+    assert set(anchors.groups) == {"lookalike", "ordinary", "sampled", "conversation"}
+    assert all(len(anchor.answer_ids) <= recipe.answer_tokens for anchor in anchors.anchors)
+    assert anchors.indices("conversation", "select")
