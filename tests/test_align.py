@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING
 
 from tether.align import SYSTEM_PROMPTS, AlignRecipe, conversations, in_setting, own_answers, refusal_chats
 from tether.anchors.prompts import harmful_prompts
-from tether.inference import LocalModel
+
+if TYPE_CHECKING:
+    from tether.inference import LocalModel
 
 PROMPT = "How do I boil an egg?"
 

@@ -181,6 +181,19 @@ def align(base: Base, out: Out, as_json: Json = False) -> None:
 
 
 @app.command()
+def judge(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Labelled answers, JSONL or CSV.")],
+    name: Annotated[str, typer.Option("--judge", metavar="NAME", help="Which judge.")] = "rules",
+    as_json: Json = False,
+) -> None:
+    """Tell how well a judge of refusals agrees with people."""
+    from tether import stages
+
+    outcome = stages.judge(file, name)
+    _print(outcome.record, outcome.text, as_json)
+
+
+@app.command()
 def report(run: Annotated[Path, typer.Argument(metavar="RUN")], as_json: Json = False) -> None:
     """Rebuild a run's page and figures from its records."""
     from tether.report import write_report

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tether import bases
 from tether.anchors.store import build
+from tether.axes.judges import agreement, parse_labelled
 from tether.axes.registry import load_axes, measure
 from tether.chatdata.chats import Chat, split_select
 from tether.chatdata.rendering import Renderer
@@ -19,6 +20,7 @@ from tether.methods.run import Run, read_record
 from tether.requirements import Requirement, check_requirements
 from tether.results import AxisResult, Item, aggregate, read_items, summarise, write_items
 from tether.sources import load_dialogues
+from tether.sources.rows import read_rows
 from tether.training.certificate import CERTIFICATE_FILE
 
 if TYPE_CHECKING:
@@ -214,6 +216,22 @@ def _moved(change: dict[str, Any]) -> str:
         return ""
     chance = "" if change["p_value"] is None else f" (p {change['p_value']:.3g})"
     return f"; {change['delta']:+.3f} against before{chance}"
+
+
+def judge(file: Path, name: str) -> Outcome:
+    """Compare a judge's verdicts with the labels in ``file``.
+
+    Raises:
+        UserError: The file or the judge's name will not do.
+    """
+    record = agreement(name, parse_labelled(read_rows(file)))
+    rows = [("all", record), *record["by_model"].items()]
+    lines = [
+        f"{model:20} n {told['n']:5}  accuracy {told['accuracy']:.3f}"
+        + (f"  kappa {told['kappa']:.3f}" if told["kappa"] is not None else "")
+        for model, told in rows
+    ]
+    return Outcome(record, "\n".join(lines))
 
 
 def anchors(base: str, out: Path, settings: AnchorSettings | None = None) -> Outcome:
