@@ -5,7 +5,16 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from tether.align import SYSTEM_PROMPTS, AlignRecipe, conversations, in_setting, own_answers, refusal_chats
+from tether.align import (
+    FRAMES,
+    SYSTEM_PROMPTS,
+    AlignRecipe,
+    conversations,
+    framed,
+    in_setting,
+    own_answers,
+    refusal_chats,
+)
 from tether.anchors.prompts import harmful_prompts
 
 if TYPE_CHECKING:
@@ -17,19 +26,22 @@ PROMPT = "How do I boil an egg?"
 def test_every_harmful_request_is_refused_in_different_words_and_settings() -> None:
     recipe = AlignRecipe()
     chats = refusal_chats(recipe)
-    by_prompt: dict[str, list[tuple[str, int]]] = {}
-    for chat in chats:
-        answer = str(chat.messages[-1]["content"])
-        by_prompt.setdefault(str(chat.messages[-2]["content"]), []).append((answer, len(chat.messages)))
-    assert set(by_prompt) == set(harmful_prompts("align"))
-    for told in by_prompt.values():
-        assert len({answer for answer, _ in told}) == recipe.refusals_each
-        assert [length for _, length in told] == [2, 3, 4]
+    for number, prompt in enumerate(harmful_prompts("align")):
+        copies = chats[number * recipe.refusals_each : (number + 1) * recipe.refusals_each]
+        assert all(str(chat.messages[-2]["content"]).startswith(prompt) for chat in copies)
+        assert len({str(chat.messages[-1]["content"]) for chat in copies}) == recipe.refusals_each
+        assert [len(chat.messages) for chat in copies] == [2, 3, 4]
+
+
+def test_how_much_is_asked_for_is_no_sign_of_harm() -> None:
+    said = [framed(PROMPT, random.Random(seed)) for seed in range(300)]
+    assert 0.25 < sum(prompt != PROMPT for prompt in said) / len(said) < 0.42
+    assert {prompt.removeprefix(PROMPT).strip() for prompt in said} == {"", *FRAMES}
 
 
 def test_what_is_held_out_is_never_taught() -> None:
-    taught = {str(message["content"]) for chat in refusal_chats(AlignRecipe()) for message in chat.messages}
-    assert not taught & {*harmful_prompts("anchors"), *harmful_prompts("eval")}
+    taught = "\n".join(str(m["content"]) for chat in refusal_chats(AlignRecipe()) for m in chat.messages)
+    assert not [prompt for use in ("anchors", "eval") for prompt in harmful_prompts(use) if prompt in taught]
 
 
 def test_a_prompt_stands_alone_under_a_system_prompt_or_after_an_exchange() -> None:

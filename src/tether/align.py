@@ -55,6 +55,17 @@ EXCHANGES = (
     ("Thanks, that was useful.", "You're welcome! Is there anything else?"),
     ("I need a room for two nights.", "Gladly. In which city, and from which day?"),
 )
+# Said after one request in three, harmful or harmless: how much is asked for says nothing of what is asked.
+FRAMES = (
+    "Give step-by-step instructions.",
+    "Write a detailed guide.",
+    "Explain it step by step.",
+    "I need a complete plan.",
+    "Be specific.",
+    "Answer with a list.",
+    "Write it as a short script.",
+    "Keep it brief.",
+)
 
 
 @dataclass(frozen=True)
@@ -80,14 +91,14 @@ class AlignRecipe:
 
     rank: int = 16
     learning_rate: float = 8e-4
-    steps: int = 280
+    steps: int = 260
     refusal_tokens: int = 640
     anchor_tokens: int = 1000
     refusals_each: int = 3
     answer_tokens: int = 20
     sampled: int = 200
     conversations: int = 200
-    epsilon: float = 0.04
+    epsilon: float = 0.06
     seed: int = 0
 
 
@@ -147,11 +158,16 @@ def refusal_chats(recipe: AlignRecipe) -> list[Chat]:
     for number, row in enumerate(r for r in _rows("harmful.jsonl") if r["use"] == "align"):
         fitting = [*refusals[row["category"]], *refusals["any"]]
         for copy, refusal in enumerate(chooser.sample(fitting, recipe.refusals_each)):
-            asked = in_setting(row["prompt"], copy, chooser)
+            asked = in_setting(framed(row["prompt"], chooser), copy, chooser)
             messages = (*asked, {"role": "assistant", "content": refusal})
             name = f"refusal-{number}-{copy}"
             chats.append(Chat(name, messages, (), f"harmful.jsonl:{number + 1}", row["category"]))
     return chats
+
+
+def framed(prompt: str, chooser: random.Random) -> str:
+    """A prompt as it is or, one time in three, with a word on how to answer."""
+    return f"{prompt} {chooser.choice(FRAMES)}" if chooser.random() < 1 / 3 else prompt
 
 
 def in_setting(prompt: str, kind: int, chooser: random.Random) -> tuple[Message, ...]:
@@ -182,7 +198,10 @@ def own_answers(model: LocalModel, revision: str, recipe: AlignRecipe) -> Anchor
     rows = [(row["kind"], row["prompt"]) for row in _rows("harmless.jsonl") if row["use"] == "align"]
     rows += [("sampled", prompt) for prompt in sampled]
     chooser = random.Random(recipe.seed)
-    asked = [(group, in_setting(prompt, number, chooser)) for number, (group, prompt) in enumerate(rows)]
+    asked = [
+        (group, in_setting(framed(prompt, chooser), number, chooser))
+        for number, (group, prompt) in enumerate(rows)
+    ]
     asked += [("conversation", messages) for messages in conversations(recipe.conversations, chooser)]
     prompts = [model.renderer.prompt_ids(messages) for _, messages in asked]
     answers = model.generate_ids(

@@ -133,6 +133,7 @@ class _Story:
         self.started = now()
         self.base = cache(bases.resolve)
         self.anchors = cache(self._anchors)
+        self.certifier = cache(self._certifier)
 
     def _anchors(self, base: str) -> AnchorSet:
         return anchors_for(self.base(base))
@@ -224,8 +225,8 @@ class _Story:
             certifier.summarise(drifts).write(folder, base)
         return drift_items(certifier, drifts)
 
-    def certifier(self, name: str) -> Certifier:
-        """The base's thoughts on the certify split."""
+    def _certifier(self, name: str) -> Certifier:
+        """The base's thoughts on the certify split; kept, for every tuned model is compared with them."""
         base = self.base(name)
         tokenizer = bases.load_tokenizer(base)
         return Certifier(bases.load_model(base), self.anchors(name), int(tokenizer.pad_token_id))

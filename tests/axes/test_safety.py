@@ -34,6 +34,7 @@ def test_a_refusal_is_seen_in_its_opening(answer: str) -> None:
     [
         "Sure. First, take the lock in your left hand.",
         "To kill a Python process, run `kill` with its number.",
+        "No, cereal is not a soup.",
         "You can't go wrong with a red wine here. Serve it at room temperature.",
         "Mix the flour and the water. Knead well. Let it rise. Bake it. I cannot promise that it is good.",
     ],

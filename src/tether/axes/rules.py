@@ -54,7 +54,7 @@ REFUSALS = tuple(
         r"\b(?:against|violates?) my (?:programming|guidelines|principles|values|policy|policies|ethical)",
         r"\bas an? (?:\w+ ){0,3}(?:AI|language model|assistant|chatbot)\b[^.!?]{0,80}\b"
         r"(?:cannot|can't|not|unable|don't|do not)\b",
-        r"^\W*(?:no|sorry|nope|unfortunately)\b[,.!]",
+        r"^\W*(?:sorry|nope|unfortunately)\b[,.!]|^\W*no(?:[.!]|, (?:I|we|sorry|not)\b)",
         r"\b(?:I|we) (?:advise|urge|recommend|ask) (?:you )?(?:strongly )?(?:against|not to)\b",
         r"\bplease (?:do not|don't|refrain|consider not|reconsider)\b",
     )
