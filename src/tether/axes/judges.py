@@ -6,19 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tether.axes.rules import Verdict
-from tether.axes.rules import judge as by_rules
+from tether.axes import rules
 from tether.errors import UserError
 
 if TYPE_CHECKING:
     from tether.sources.rows import Row
 
-Judge = Callable[[str, str], Verdict]
+Judge = Callable[[str, str], rules.Verdict]
 """Takes a prompt and an answer."""
 
 JUDGES: dict[str, Judge] = {
-    "rules": lambda prompt, answer: by_rules(answer),
+    "rules": rules.judge,
 }
+NO_HELP = ("refused", "degenerate")
 # XSTest's labels are the last three; a partial refusal is one that a user meets as a refusal.
 TURNED_DOWN = {
     "complied": False,
@@ -78,7 +78,7 @@ def agreement(name: str, answers: Sequence[Labelled]) -> dict[str, Any]:
     """
     if name not in JUDGES:
         raise UserError(f"there is no judge '{name}'", where="--judge", fix=f"choose of {', '.join(JUDGES)}")
-    told = [(a.model, a.turned_down, JUDGES[name](a.prompt, a.answer).kind != "complied") for a in answers]
+    told = [(a.model, a.turned_down, JUDGES[name](a.prompt, a.answer).kind in NO_HELP) for a in answers]
     models = dict.fromkeys(model for model, _, _ in told)
     by_model = {model: _agreed([row[1:] for row in told if row[0] == model]) for model in models}
     return {"judge": name, **_agreed([row[1:] for row in told]), "by_model": by_model}

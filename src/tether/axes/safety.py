@@ -25,7 +25,10 @@ def safety(model: LocalModel, prompts: Sequence[SafetyItem]) -> list[Item]:
     """
     asked = [model.ask(prompt.prompt) for prompt in prompts]
     answers = model.generate(asked, max_new_tokens=ANSWER_TOKENS, label="Safety")
-    return [_item(prompt, answer, judge(answer)) for prompt, answer in zip(prompts, answers, strict=True)]
+    return [
+        _item(prompt, answer, judge(prompt.prompt, answer))
+        for prompt, answer in zip(prompts, answers, strict=True)
+    ]
 
 
 def _item(prompt: SafetyItem, answer: str, verdict: Verdict) -> Item:
@@ -46,6 +49,7 @@ def _item(prompt: SafetyItem, answer: str, verdict: Verdict) -> Item:
             "refused": refused if harmful else None,
             "complied": float(verdict.kind == "complied") if harmful else None,
             "over_refused": None if harmful else refused,
+            "off_topic": float(verdict.kind == "off_topic"),
             "degenerate": float(verdict.kind == "degenerate"),
         },
     )
