@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tether.chatdata.chats import Chat
+    from tether.config import Asking
     from tether.hosted.services import HostedName
     from tether.hosted.wire import Said
 
-PER_MINUTE = 300
 TRIES = 8  # of one question
 LONGEST_PAUSE = 60.0
 
@@ -34,20 +34,17 @@ class HostedModel:
     Args:
         name: The model.
         kept: File in which answers are kept until `finish`.
-        per_minute: Requests a minute, at most.
-        max_price: Dollars that the questions may cost, as far as list prices tell.
+        limits: Requests a minute, and dollars in all.
 
     Raises:
         UserError: The SDK or key is missing, or there is a ceiling for a model of unknown price.
     """
 
-    def __init__(
-        self, name: HostedName, kept: Path, *, per_minute: int = PER_MINUTE, max_price: float | None = None
-    ) -> None:
+    def __init__(self, name: HostedName, kept: Path, limits: Asking) -> None:
         self.name, self._hosted = str(name), name
-        self._spending = Spending(name, max_price)
+        self._spending = Spending(name, limits.max_price)
         self._provider = open_provider(name.service)
-        self._kept, self._pace = Kept(kept), Pace(per_minute)
+        self._kept, self._pace = Kept(kept), Pace(limits.requests_per_minute)
 
     def answer(self, prompts: Sequence[str], *, max_new_tokens: int, label: str) -> list[str]:
         """Answers to single user turns."""

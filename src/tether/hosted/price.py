@@ -22,8 +22,8 @@ class Price:
     write: float
 
 
-# List prices of OpenAI's fine-tuned models as they were last known to us; the bill decides. A base costs less to
-# ask than its fine-tunes, so these are ceilings for it. Together tells the price of each job itself.
+# List prices of OpenAI's fine-tuned models as they were last known to us; the bill decides. A base costs less
+# to ask than its fine-tunes, so these are ceilings for it. Together tells the price of each job itself.
 LISTED = {
     "gpt-3.5-turbo": Price(8.0, 3.0, 6.0),
     "gpt-4o-mini": Price(3.0, 0.3, 1.2),

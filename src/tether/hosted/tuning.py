@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from tether.hosted.services import Service
     from tether.hosted.wire import Event, Job, Order, Provider
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 POLL_SECONDS = 10.0
 TRIES = 6  # of a creation that is turned away for the moment

@@ -15,6 +15,7 @@ AXIS_NAMES = {
     "safety": "Safety",
     "knowledge": "Knowledge",
     "knowledge_gain": "Association gain",
+    "knowledge_f1": "Token F1 of answers",
     "drift": "Drift",
 }
 UNIT_NAMES = {"share": "%", "bits/byte": "bits/byte", "nats/token": "nats/token"}
