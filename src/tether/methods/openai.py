@@ -23,4 +23,4 @@ def openai(
 ) -> Tuned:
     """OpenAI's supervised fine-tuning of a model of its own; what is not set, OpenAI chooses."""
     own = {"batch_size": batch_size, "learning_rate_multiplier": learning_rate_multiplier}
-    return run.have_tuned(OPENAI, own, Terms(run.yes, max_price, poll_seconds))
+    return run.have_tuned(OPENAI, run.train, own, Terms(run.yes, max_price, poll_seconds))

@@ -182,11 +182,19 @@ class Run:
         shutil.rmtree(self.out / "checkpoints", ignore_errors=True)
         return tuned
 
-    def have_tuned(self, service: Service, own: Mapping[str, Any], terms: Terms, **extra: Any) -> Tuned:
-        """Have a service tune a model of its own on the same dialogues, and write the record.
+    def have_tuned(
+        self,
+        service: Service,
+        chats: Sequence[Chat],
+        own: Mapping[str, Any],
+        terms: Terms,
+        **extra: Any,
+    ) -> Tuned:
+        """Have a service tune a model of its own, and write the record.
 
         Args:
             service: Whose model it is.
+            chats: The dialogues to learn from, in the form in which it shall see them.
             own: Options that this service alone understands.
             terms: What the user allows.
             extra: For the record.
@@ -196,7 +204,7 @@ class Run:
         """
         model, epochs = named_at(service, self.base.name).model, whole_epochs(self.settings.epochs)
         order = Order(model, "", self.seed, epochs, dict(own))
-        done = tune(open_provider(service), order, self.train, self.out, terms)
+        done = tune(open_provider(service), order, chats, self.out, terms)
         parametrisation = "lora" if bases.is_adapter(self.out) else "hosted"
         cost = {"tokens": done.trained_tokens, "seconds": done.seconds, "price": done.price}
         cost |= dict.fromkeys(("tokens_per_second", "peak_memory_bytes", "trainable_parameters"))

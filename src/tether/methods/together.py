@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tether import bases
+from tether.chatdata.rendering import Renderer
 from tether.hosted.services import TOGETHER
 from tether.hosted.tuning import POLL_SECONDS, Terms
 from tether.methods.registry import method
@@ -27,10 +28,12 @@ def together(
 ) -> Tuned:
     """Together AI's LoRA of a model of its own; the adapter is brought home and measured on `local_base`."""
     own = {"lora_r": rank, "lora_alpha": alpha, "learning_rate": learning_rate, "batch_size": batch_size}
-    # The user's word for it that the two are the same weights; Together tells of no revision.
-    here = (
-        {}
-        if local_base is None
-        else {"revision": bases.resolve(local_base).revision, "local_base": local_base}
-    )
-    return run.have_tuned(TOGETHER, own, Terms(run.yes, max_price, poll_seconds), **here)
+    terms = Terms(run.yes, max_price, poll_seconds)
+    if local_base is None:
+        return run.have_tuned(TOGETHER, run.train, own, terms)
+    # The user's word for it that the two are the same weights; Together tells of no revision. What is measured
+    # here must be learned there in the same form: tools as our own rendering shows them.
+    base = bases.resolve(local_base)
+    renderer = Renderer(bases.load_tokenizer(base))
+    chats = [renderer.shown(chat) for chat in run.train]
+    return run.have_tuned(TOGETHER, chats, own, terms, local_base=local_base, revision=base.revision)

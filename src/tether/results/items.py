@@ -30,7 +30,7 @@ class Item(BaseModel):
         score: Higher is better, except drift (nats per token). Finite, as every metric.
         reason: Why this score.
         metrics: Further per-item values; None where a metric does not apply to the item.
-        group: A part of the axis: "harmful", "harmless", "choice", "open", "written", a service or anchor group.
+        group: A part of the axis: "harmful", "harmless", "choice", "open", "written", a service, anchors.
     """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
