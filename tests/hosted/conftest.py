@@ -60,9 +60,8 @@ def openai_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIServer]:
 
 
 @pytest.fixture
-def together_server(monkeypatch: pytest.MonkeyPatch, adapter: Path) -> Iterator[TogetherServer]:
-    files = {path.name: path.read_bytes() for path in sorted(adapter.iterdir())}
-    server = TogetherServer(archive=packed(files))
+def together_server(monkeypatch: pytest.MonkeyPatch, packed_adapter: bytes) -> Iterator[TogetherServer]:
+    server = TogetherServer(archive=packed_adapter)
     monkeypatch.setenv("TOGETHER_API_KEY", KEY)
     monkeypatch.setenv("TOGETHER_BASE_URL", server.address)
     yield server
@@ -88,6 +87,12 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config |= {"task_type": "CAUSAL_LM", "base_model_name_or_path": "tiny/local", "bias": "none"}
     (folder / "adapter_config.json").write_text(json.dumps(config))
     return folder
+
+
+@pytest.fixture(scope="session")
+def packed_adapter(adapter: Path) -> bytes:
+    """The adapter's archive."""
+    return packed({path.name: path.read_bytes() for path in sorted(adapter.iterdir())})
 
 
 def packed(files: Mapping[str, bytes], mode: str = "w:gz") -> bytes:

@@ -111,7 +111,8 @@ class TogetherServer(StandIn):
         if id_ not in self.files:
             raise Refusal(404, f"File not found: {id_}", "not_found")
         shown = self._file(id_)
-        self.files[id_]["status"] = "INVALID_FORMAT" if self._file_fault(id_) else "COMPLETED"
+        if self.files[id_]["status"] == "QUEUED":  # what was put but never handed in stays pending
+            self.files[id_]["status"] = "INVALID_FORMAT" if self._file_fault(id_) else "COMPLETED"
         return shown
 
     def _file_fault(self, id_: str) -> str | None:

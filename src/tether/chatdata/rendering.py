@@ -89,7 +89,7 @@ class Renderer:
         return self._apply(shown.messages, None, add_generation_prompt)
 
     def shown(self, chat: Chat) -> Chat:
-        """The chat as the template is given it: where that drops tools, they stand in the text of the turns."""
+        """The chat as the template is given it: where that drops tools, they stand in the turns' text."""
         if self.renders_tools:
             return chat
         plain = _plain(chat.messages, chat.tools)

@@ -136,7 +136,7 @@ def _check_adapter(folder: Path, path: Path) -> None:
 
     try:
         config: Any = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        with safe_open(folder / WEIGHTS, framework="pt") as weights:
+        with safe_open(folder / WEIGHTS, framework="np") as weights:
             names = list(weights.keys())
     except (ValueError, RecursionError, SafetensorError) as error:
         raise _bad(path, f"its files are no adapter's ({error})") from error

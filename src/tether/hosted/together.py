@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tether.bases import write_json
@@ -33,8 +34,16 @@ class TogetherProvider:
 
     def upload(self, path: Path) -> str:
         """Send a training file and return its id; one that is there already keeps its id."""
+        files = self.client.api.files
+        known = import_module("together.lib.resources.files").FileAlreadyExistsError
         with self.client.calls():
-            return str(self.client.api.files.upload(path, purpose="fine-tune", check=False).id)
+            try:
+                sent = files.upload(path, purpose="fine-tune", check=False, raise_if_already_exists=True)
+            except known as error:
+                sent = files.retrieve(error.file_id)
+                if str(sent.processing_status).upper() == "PENDING":  # put, but not handed in before a crash
+                    self.client.api.post(f"/v1/files/{sent.id}/preprocess", cast_to=object)
+            return str(sent.id)
 
     def find_file(self, name: str) -> str | None:
         """Together finds a file again by its checksum when it is sent again."""

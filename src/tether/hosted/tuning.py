@@ -37,6 +37,7 @@ T = TypeVar("T")
 POLL_SECONDS = 10.0
 TRIES = 6  # of a creation that is turned away for the moment
 LOOKS = 3  # for a job whose creation was not answered, before it is held for not created
+FILE_LOOKS = 360  # at the data, until the service has checked it
 DEAF = 30  # looks at a job in a row that may fail
 AUTO_EPOCHS = 3  # what "auto" came to for sets of a few hundred chats; for the estimate alone
 MOST_SECONDS = 60.0
@@ -145,8 +146,7 @@ class _Tuning:
             self.ledger.note(
                 phase="uploaded", file=file or self._call("take the data", self.provider.upload, self.path)
             )
-        while (fault := self._call("tell of the data", self._file_fault)) is None:
-            time.sleep(self.terms.poll_seconds)
+        fault = self._wait_for_file()
         if fault:
             self.ledger.note(phase="prepared", file=None)
             raise UserError(
@@ -154,6 +154,15 @@ class _Tuning:
                 where=str(self.path),
                 fix="correct the data and begin in another folder",
             )
+
+    def _wait_for_file(self) -> str:
+        for _ in range(FILE_LOOKS):
+            fault = self._call("tell of the data", self._file_fault)
+            if fault is not None:
+                return fault
+            time.sleep(self.terms.poll_seconds)
+        fix = "give the same command again later"
+        raise UserError(f"{self.service.title} has not looked at the data yet", where=str(self.path), fix=fix)
 
     def _file_fault(self) -> str | None:
         try:

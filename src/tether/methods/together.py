@@ -31,7 +31,7 @@ def together(
     terms = Terms(run.yes, max_price, poll_seconds)
     if local_base is None:
         return run.have_tuned(TOGETHER, run.train, own, terms)
-    # The user's word for it that the two are the same weights; Together tells of no revision. What is measured
+    # The user's word for it that the two are the same weights; Together tells of no revision. What is asked
     # here must be learned there in the same form: tools as our own rendering shows them.
     base = bases.resolve(local_base)
     renderer = Renderer(bases.load_tokenizer(base))
