@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 TRIES = 8  # in a row that bring nothing new
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-BLOCK = 1 << 20
 LARGEST = 8 << 30  # bytes of an adapter, packed or unpacked
 RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
@@ -64,7 +63,9 @@ def _piece(client: Client, job: str, part: Path, had: int) -> bool:
         with task("Adapter", total) as progress, part.open("ab" if start else "wb") as file:
             progress.advance(start)
             try:
-                for block in response.iter_bytes(BLOCK):
+                for (
+                    block
+                ) in response.iter_bytes():  # in blocks of a size, what came before a break would be lost
                     file.write(block)
                     progress.advance(len(block))
                     if file.tell() > total:
