@@ -180,10 +180,10 @@ def evaluate(
 @app.command()
 def cancel(out: Annotated[Path, typer.Argument(metavar="DIR")], as_json: Json = False) -> None:
     """End the hosted fine-tuning of a folder."""
-    from tether import stages
+    from tether.hosted.tuning import cancel as end
 
-    outcome = stages.cancel(out)
-    _print(outcome.record, outcome.text, as_json)
+    job = end(out)
+    _print({"out": str(out), "job": job.id, "status": job.status}, f"{job.id}: {job.status}", as_json)
 
 
 @app.command()

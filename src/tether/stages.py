@@ -15,10 +15,6 @@ from tether.config import Asking, Budget, split_settings
 from tether.environment import environment
 from tether.errors import UserError
 from tether.hosted.model import HostedModel
-from tether.hosted.providers import open_provider
-from tether.hosted.services import SERVICES
-from tether.hosted.state import STATE_FILE, read_state
-from tether.hosted.tuning import cancel as end_job
 from tether.methods import find
 from tether.methods.run import Run, read_record
 from tether.requirements import Requirement, check_requirements
@@ -203,21 +199,6 @@ def evaluate(
     outcome = Outcome(record, "\n".join(_axis_line(axis, cell) for axis, cell in axes.items()))
     check_requirements(requirements, {str(adapter or base): flat})
     return outcome
-
-
-def cancel(out: Path) -> Outcome:
-    """Ask for the end of the hosted job in ``out``.
-
-    Raises:
-        UserError: There is no job, or the service does not end it.
-    """
-    state = read_state(out)
-    if state is None:
-        fix = "name the folder of a hosted fine-tuning"
-        raise UserError("there is no hosted job here", where=str(out / STATE_FILE), fix=fix)
-    job = end_job(open_provider(SERVICES[state.provider]), out)
-    record = {"out": str(out), "provider": state.provider, "job": job.id, "status": job.status}
-    return Outcome(record, f"{SERVICES[state.provider].title}'s job {job.id}: {job.status}")
 
 
 def _earlier(path: Path) -> dict[str, list[Item]]:

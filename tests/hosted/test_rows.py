@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from servers.rows import fault_of_file, fault_of_order
 
-from tether.agent import generate
 from tether.chatdata.chats import Chat
 from tether.errors import UserError
 from tether.hosted.price import check_ceiling, listed
@@ -29,8 +28,8 @@ def chat(*messages: dict[str, Any]) -> Chat:
     return Chat("a", messages, tools, "chats.jsonl:3")
 
 
-def test_the_hotel_keeps_to_the_rules_of_both() -> None:
-    text = training_text(generate(30, seed=3, split="train"), OPENAI)
+def test_the_hotel_keeps_to_the_rules_of_both(hotels: list[Chat]) -> None:
+    text = training_text(hotels, OPENAI)
     assert fault_of_file(text.encode(), 10) is None
     assert fault_of_order(text.encode()) is None
 

@@ -18,9 +18,10 @@ from rich.markup import escape
 from tether.errors import UserError
 from tether.hosted.client import OPENAI_CLOSES, CallError, explained
 from tether.hosted.price import agree, check_ceiling, dollars, listed
+from tether.hosted.providers import open_provider
 from tether.hosted.rows import tokens_of, training_text, write_training_file
-from tether.hosted.services import OPENAI, HostedName
-from tether.hosted.state import Ledger, State, locked, new_token, read_state
+from tether.hosted.services import OPENAI, SERVICES, HostedName
+from tether.hosted.state import STATE_FILE, Ledger, State, locked, new_token, read_state
 from tether.progress import say, task
 
 if TYPE_CHECKING:
@@ -279,22 +280,25 @@ class _Tuning:
             raise explained(error, self.service, doing) from None
 
 
-def cancel(provider: Provider, out: Path) -> Job:
+def cancel(out: Path) -> Job:
     """Ask for the end of the job in ``out``. A process that follows it is told by the service.
 
     Raises:
         UserError: There is no job, or the service does not end it.
     """
+    fix = "name the folder of a hosted fine-tuning"
     state = read_state(out)
+    if state is None:
+        raise UserError("there is no hosted job here", where=str(out / STATE_FILE), fix=fix)
+    service = SERVICES[state.provider]
+    provider = open_provider(service)
     try:
-        id_ = state and (state.job or _lost(provider, state))
+        id_ = state.job or _lost(provider, state)
         if not id_:
-            raise UserError(
-                "no job was created here", where=str(out), fix="name the folder of a hosted tuning"
-            )
+            raise UserError("no job was created here yet", where=str(out), fix=fix)
         return provider.cancel(id_)
     except CallError as error:
-        raise explained(error, provider.client.service, "cancel the job") from None
+        raise explained(error, service, "cancel the job") from None
 
 
 def _lost(provider: Provider, state: State) -> str | None:
