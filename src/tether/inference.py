@@ -43,6 +43,9 @@ class Answers(Protocol):
     ) -> list[list[str]]:
         """The model's own answer at each of the agent's turns after the gold history (greedy, raw text)."""
 
+    def chat_losses(self, chats: Sequence[Chat]) -> Sequence[tuple[float, int] | None]:
+        """Per chat, the agent's turns' summed nats, and tokens; None where the model gives no likelihoods."""
+
 
 class LocalModel:
     """A model in this process with its tokenizer and chat template.

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from tether.axes.steps import Step, read_step, same_step
 from tether.chatdata.chats import Call, Chat, Message, calls_of
 from tether.chatdata.rendering import Turn, parse_turn
-from tether.inference import LocalModel
 from tether.results import Item
 
 if TYPE_CHECKING:
@@ -40,19 +39,14 @@ def proficiency(model: Answers, chats: Sequence[Chat], *, source: str = "dialogu
         hosted model).
     """
     outputs = model.generate_agent_turns(chats, max_new_tokens=TURN_TOKENS, label="Proficiency")
+    losses = model.chat_losses(chats)
     items = []
-    for chat, answers, loss in zip(chats, outputs, _losses(model, chats), strict=True):
+    for chat, answers, gold in zip(chats, outputs, losses, strict=True):
+        loss = None if gold is None else gold[0] / max(1, gold[1])
         for index, answer in zip(chat.agent_turns, answers, strict=True):
             items.append(_item(chat, index, answer, loss, source))
             loss = None
     return items
-
-
-def _losses(model: Answers, chats: Sequence[Chat]) -> list[float | None]:
-    """Nats per token of the agent's gold turns; None of a model that gives no likelihoods."""
-    if not isinstance(model, LocalModel):
-        return [None] * len(chats)
-    return [nats / max(1, tokens) for nats, tokens in model.chat_losses(chats)]
 
 
 def _item(chat: Chat, index: int, output: str, loss: float | None, source: str) -> Item:

@@ -64,6 +64,10 @@ class HostedModel:
         answers = iter(self._ask(bodies, max_new_tokens, label))
         return [[next(answers) for _ in chat.agent_turns] for chat in chats]
 
+    def chat_losses(self, chats: Sequence[Chat]) -> list[None]:
+        """No service tells how likely a given text is."""
+        return [None] * len(chats)
+
     def finish(self) -> None:
         """The measurement is whole: the kept answers may go."""
         self._kept.clear()
