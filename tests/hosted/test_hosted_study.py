@@ -225,6 +225,13 @@ def test_a_dry_run_needs_no_key_and_tells_the_cost(base: Base) -> None:
     lines = "\n".join(story.check(asked(base)))
     assert f"method openai on openai:{GPT}: hosted, 13 chats" in lines
     assert "left out as long as OPENAI_API_KEY is not set" in lines
+    assert "at a price that it tells once it has the data" in lines
+
+
+def test_or_an_sdk(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("openai", "together"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert "SDK is not installed: pip install 'tether[openai]'" in "\n".join(story.check(asked(base)))
 
 
 def test_a_model_that_exists_is_measured_by_its_name(
