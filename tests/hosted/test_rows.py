@@ -90,6 +90,12 @@ def test_names_of_hosted_models() -> None:
         named_at(TOGETHER, "openai:gpt-4o")
 
 
+def test_an_address_is_told_without_what_is_secret_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert OPENAI.server == "https://api.openai.com/v1"
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://me:secret@host:8000/v1/?key=secret")
+    assert OPENAI.server == "http://host:8000/v1"
+
+
 @pytest.mark.parametrize(
     ("model", "train"),
     [

@@ -122,7 +122,16 @@ class _Tuning:
             self._agree()
             self._upload()
             self._create()
-        self._fetch(self._follow())
+        try:
+            job = self._follow()
+        except KeyboardInterrupt:
+            say(
+                escape(
+                    f"The job goes on: the same command follows it again, `tether cancel {self.out}` ends it"
+                )
+            )
+            raise
+        self._fetch(job)
         return self.state
 
     def _agree(self) -> None:
