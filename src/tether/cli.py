@@ -180,7 +180,7 @@ def evaluate(
 @app.command()
 def cancel(out: Annotated[Path, typer.Argument(metavar="DIR")], as_json: Json = False) -> None:
     """End the hosted fine-tuning of a folder."""
-    from tether.hosted.tuning import cancel as end
+    from tether.hosted.cancel import cancel as end
 
     job = end(out)
     _print({"out": str(out), "job": job.id, "status": job.status}, f"{job.id}: {job.status}", as_json)

@@ -11,7 +11,7 @@ from tether.errors import UserError
 from tether.hosted.model import HostedModel
 from tether.hosted.services import TOGETHER, HostedName, hosted_name, named_at
 from tether.hosted.state import STATE_FILE, read_state
-from tether.hosted.tuning import estimate
+from tether.hosted.terms import estimate
 from tether.inference import LocalModel
 from tether.methods import find
 from tether.methods.run import whole_epochs

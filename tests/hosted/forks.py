@@ -22,7 +22,8 @@ from tether.chatdata.chats import Chat
 from tether.errors import UserError
 from tether.hosted.providers import open_provider
 from tether.hosted.services import SERVICES
-from tether.hosted.tuning import Terms, tune
+from tether.hosted.terms import Terms
+from tether.hosted.tuning import tune
 from tether.hosted.wire import Order
 
 

@@ -10,10 +10,12 @@ import pytest
 from servers.standin import KEY, Fault, Refusal
 
 from tether.errors import UserError
+from tether.hosted.cancel import cancel
 from tether.hosted.providers import open_provider
 from tether.hosted.services import OPENAI, TOGETHER
 from tether.hosted.state import locked, read_state
-from tether.hosted.tuning import Terms, cancel, tune
+from tether.hosted.terms import Terms
+from tether.hosted.tuning import tune
 from tether.hosted.wire import Order
 
 if TYPE_CHECKING:

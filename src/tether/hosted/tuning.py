@@ -10,18 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from rich.markup import escape
 
 from tether.errors import UserError
 from tether.hosted.client import OPENAI_CLOSES, CallError, explained
-from tether.hosted.price import agree, check_ceiling, dollars, listed
-from tether.hosted.providers import open_provider
-from tether.hosted.rows import tokens_of, training_text, write_training_file
-from tether.hosted.services import OPENAI, SERVICES, HostedName
-from tether.hosted.state import STATE_FILE, Ledger, State, locked, new_token, read_state
+from tether.hosted.price import agree, check_ceiling, dollars
+from tether.hosted.rows import training_text, write_training_file
+from tether.hosted.services import OPENAI, HostedName
+from tether.hosted.state import Ledger, State, locked, new_token, read_state
+from tether.hosted.terms import Terms, estimate
 from tether.progress import say, task
 
 if TYPE_CHECKING:
@@ -35,46 +35,11 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-POLL_SECONDS = 10.0
 TRIES = 6  # of a creation that is turned away for the moment
 LOOKS = 3  # for a job whose creation was not answered, before it is held for not created
 FILE_LOOKS = 360  # at the data, until the service has checked it
 DEAF = 30  # looks at a job in a row that may fail
-AUTO_EPOCHS = 3  # what "auto" came to for sets of a few hundred chats; for the estimate alone
 MOST_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What the user allows.
-
-    Attributes:
-        yes: Whether the cost is agreed to.
-        max_price: Dollars that the job may cost, as far as it can be told before.
-        poll_seconds: Between two looks at a job.
-    """
-
-    yes: bool
-    max_price: float | None
-    poll_seconds: float
-
-
-def estimate(name: HostedName, chats: Sequence[Chat], epochs: int | None) -> tuple[str, float | None]:
-    """What a job would be, in words, and its price in dollars where we know one; nothing is sent.
-
-    Raises:
-        UserError: The service would not take the chats.
-    """
-    tokens = tokens_of(training_text(chats, name.service))
-    price = listed(name)
-    cost = None if price is None else tokens * (epochs or AUTO_EPOCHS) * price.train / 1e6
-    times = "the service's own number of epochs" if epochs is None else f"{epochs} epochs"
-    told = (
-        "at a price that it tells once it has the data"
-        if name.service is not OPENAI
-        else f"for {dollars(cost)}"
-    )
-    return f"{len(chats)} chats of about {tokens:,} tokens, {times}, {told}", cost
 
 
 def tune(provider: Provider, order: Order, chats: Sequence[Chat], out: Path, terms: Terms) -> State:
@@ -287,33 +252,6 @@ class _Tuning:
             return function(*args, **kwargs)
         except CallError as error:
             raise explained(error, self.service, doing) from None
-
-
-def cancel(out: Path) -> Job:
-    """Ask for the end of the job in ``out``. A process that follows it is told by the service.
-
-    Raises:
-        UserError: There is no job, or the service does not end it.
-    """
-    fix = "name the folder of a hosted fine-tuning"
-    state = read_state(out)
-    if state is None:
-        raise UserError("there is no hosted job here", where=str(out / STATE_FILE), fix=fix)
-    service = SERVICES[state.provider]
-    provider = open_provider(service)
-    try:
-        id_ = state.job or _lost(provider, state)
-        if not id_:
-            raise UserError("no job was created here yet", where=str(out), fix=fix)
-        return provider.cancel(id_)
-    except CallError as error:
-        raise explained(error, service, "cancel the job") from None
-
-
-def _lost(provider: Provider, state: State) -> str | None:
-    """The id of a job whose creation was never answered."""
-    found = provider.find_job(state.token)
-    return found.id if found else None
 
 
 def _state(out: Path, service: Service, base: str, text: str, rows: int) -> State:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tether.hosted.services import OPENAI
-from tether.hosted.tuning import POLL_SECONDS, Terms
+from tether.hosted.terms import POLL_SECONDS, Terms
 from tether.methods.registry import method
 
 if TYPE_CHECKING:

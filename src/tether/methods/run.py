@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tether.chatdata.chats import Chat
     from tether.config import Training
     from tether.hosted.services import Service
-    from tether.hosted.tuning import Terms
+    from tether.hosted.terms import Terms
     from tether.training.anchored import Anchoring
 
 # Where each parametrisation learned most on Schema-Guided hotels; a study that compares methods sweeps.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tether import bases
 from tether.chatdata.rendering import Renderer
 from tether.hosted.services import TOGETHER
-from tether.hosted.tuning import POLL_SECONDS, Terms
+from tether.hosted.terms import POLL_SECONDS, Terms
 from tether.methods.registry import method
 
 if TYPE_CHECKING:
