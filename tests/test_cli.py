@@ -184,7 +184,7 @@ def test_a_study_ends_with_the_table_the_sentence_and_the_page(
     story.compare = compare
     wanted = ["--methods", "lora", "--seeds", "0,1"]
     assert run(monkeypatch, "compare", study_file, "--out", tmp_path / "run", *wanted) == 0
-    assert asked == [(tmp_path / "run", ["lora"], [0, 1], study_file)]
+    assert asked == [(tmp_path / "run", ["lora"], [0, 1], study_file, False)]
     out = capsys.readouterr().out
     assert "Plain LoRA: safety" in out
     assert out.rstrip().endswith(f"Report: {tmp_path / 'run' / 'report.html'}")
@@ -239,7 +239,7 @@ def test_tuning_passes_on_what_was_asked(
     wanted = ["--budget", "safety=0.01", "--set", "rank=4", "--set", "learning_rate=1e-3"]
     assert run(monkeypatch, *TUNE, "--out", "o", *wanted) == 0
     assert asked[:5] == ["b", "d", "tether", Path("o"), {"safety": 0.01}]
-    assert asked[6:] == [{"rank": 4, "learning_rate": 1e-3}, []]
+    assert asked[6:] == [{"rank": 4, "learning_rate": 1e-3}, [], False]
     assert capsys.readouterr().out == "o: lora\n"
 
 

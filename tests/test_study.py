@@ -232,7 +232,7 @@ def test_or_is_left_out_where_the_study_says_so(base: Base, tmp_path: Path) -> N
         ({"methods": {"lora": {"budget": 0.1}}}, "no option 'budget'"),
         ({"data": "builtin:safety", "limits": {}}, "a source of safety, not of chats"),
         ({"data": "nowhere.jsonl", "axes": {}, "limits": {}}, "no file and no source"),
-        ({"methods": {"openai": {}}}, "hosted fine-tuning is not in this version"),
+        ({"methods": {"openai": {}}}, "is not OpenAI's.*give it one of OpenAI's models as its base"),
     ],
 )
 def test_what_cannot_be_run_is_found_at_once(

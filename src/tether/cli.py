@@ -39,9 +39,13 @@ DISK_ERRORS = {
     errno.EACCES: "permission is denied",
 }
 
-Base = Annotated[str, typer.Option(help="Hub id, folder, .gguf file, or smollm2-135m[-aligned].")]
+Base = Annotated[
+    str,
+    typer.Option(help="Hub id, folder, .gguf file, smollm2-135m[-aligned], or openai:MODEL, together:MODEL."),
+]
 Out = Annotated[Path, typer.Option(help="Where to write.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Agree to what hosted fine-tuning costs.")]
 Require = Annotated[
     list[str], typer.Option(metavar="AXIS.FIELD>=N", help="Exit with 3 unless it holds; may be repeated.")
 ]
@@ -73,6 +77,7 @@ def compare(
     seeds: Annotated[str | None, typer.Option(metavar="0,1,2", help="Other seeds than the study's.")] = None,
     dry_run: Annotated[bool, typer.Option(help="Check the study without running it.")] = False,
     require: Require = [],  # noqa: B006  typer copies its defaults
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Fine-tune by several methods, and report what each gained and cost."""
@@ -91,7 +96,7 @@ def compare(
     from tether.report import summary_text
     from tether.requirements import check_requirements
 
-    results = story.compare(plan, out, chosen_methods, chosen_seeds, study)
+    results = story.compare(plan, out, chosen_methods, chosen_seeds, study, yes)
     plain = _plain(results)
     _print(plain, summary_text(results, out / "report.html"), as_json)
     check_requirements(requirements, {name: found["summary"] for name, found in plain["methods"].items()})
@@ -112,6 +117,7 @@ def tune(
     ] = [],  # noqa: B006
     preview: Annotated[int, typer.Option(min=0, help="Only print so many examples as learned.")] = 0,
     require: Require = [],  # noqa: B006
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
     """Fine-tune a base on data by one method."""
@@ -130,7 +136,7 @@ def tune(
     if out is None:
         outcome = stages.preview(base, data, preview)
     else:
-        outcome = stages.tune(base, data, method, out, limit, anchors, chosen, requirements)
+        outcome = stages.tune(base, data, method, out, limit, anchors, chosen, requirements, yes)
     _print(outcome.record, outcome.text, as_json)
 
 
@@ -146,6 +152,12 @@ def evaluate(
     against: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="An earlier evaluation to compare with.")
     ] = None,
+    max_price: Annotated[
+        float | None, typer.Option(min=0, help="Dollars that asking a hosted model may cost.")
+    ] = None,
+    requests_per_minute: Annotated[
+        int | None, typer.Option(min=1, help="Of a hosted model, at most.")
+    ] = None,
     require: Require = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
@@ -154,11 +166,24 @@ def evaluate(
     if not any(sources.values()):
         fix = "add for example --safety builtin:safety"
         raise UserError("no axis is named", where="--proficiency, --safety, --knowledge", fix=fix)
+    from tether.config import Asking
+
+    limits = {"max_price": max_price, "requests_per_minute": requests_per_minute}
+    asking = Asking.model_validate({key: value for key, value in limits.items() if value is not None})
     requirements = _requirements(require)
     from tether import stages
 
-    outcome = stages.evaluate(base, adapter, sources, limit, out, against, requirements)
+    outcome = stages.evaluate(base, adapter, sources, limit, out, against, requirements, asking)
     _print(outcome.record, outcome.text, as_json)
+
+
+@app.command()
+def cancel(out: Annotated[Path, typer.Argument(metavar="DIR")], as_json: Json = False) -> None:
+    """End the hosted fine-tuning of a folder."""
+    from tether.hosted.cancel import cancel as end
+
+    job = end(out)
+    _print({"out": str(out), "job": job.id, "status": job.status}, f"{job.id}: {job.status}", as_json)
 
 
 @app.command()

@@ -109,6 +109,18 @@ class Axes(_Strict):
     knowledge: Sources = ["builtin:knowledge"]
 
 
+class Asking(_Strict):
+    """How a hosted model is asked.
+
+    Attributes:
+        requests_per_minute: At most; fewer while the service turns some away.
+        max_price: Dollars that one measurement of one model may cost, by list prices; None is no ceiling.
+    """
+
+    requests_per_minute: Annotated[int, Field(gt=0)] = 300
+    max_price: Annotated[float, Field(ge=0)] | None = None
+
+
 def _budget(value: Any) -> Any:
     numbers = list(value.values()) if isinstance(value, dict) and value else [value]
     if all(isinstance(number, (int, float)) and number > 0 for number in numbers) or value is None:
@@ -177,6 +189,7 @@ class Study(_Strict):
         training: How long and with what steps.
         limits: Items measured of a source, at most.
         sweep_steps: Steps of each learning rate that is tried.
+        asking: How hosted models are asked.
         leaks: For a measured prompt that training or anchors hold too: refuse the study, or drop the prompt.
     """
 
@@ -188,6 +201,7 @@ class Study(_Strict):
     training: Training = Training()
     limits: dict[str, Annotated[int, Field(gt=0)]] = {}
     sweep_steps: Annotated[int, Field(gt=0)] = 100
+    asking: Asking = Asking()
     leaks: Literal["refuse", "drop"] = "refuse"
 
     @model_validator(mode="before")

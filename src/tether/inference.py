@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from transformers.cache_utils import CacheLayerMixin, DynamicCache, DynamicLayer
@@ -28,6 +28,23 @@ GENERATE_ROWS = 96
 SCORE_TOKENS = 4096  # tokens, padding included, of one scoring pass
 TURN_BYTES = 2 << 30  # key/value cache of all agent turns that are answered together
 CACHE_STEP = 64  # tokens by which a key/value buffer grows
+
+
+class Answers(Protocol):
+    """What the axes ask of any model, wherever it runs; only a `LocalModel` can also score text."""
+
+    name: str
+
+    def answer(self, prompts: Sequence[str], *, max_new_tokens: int, label: str) -> list[str]:
+        """Answers to single user turns, greedy."""
+
+    def generate_agent_turns(
+        self, chats: Sequence[Chat], *, max_new_tokens: int, label: str = ...
+    ) -> list[list[str]]:
+        """The model's own answer at each of the agent's turns after the gold history (greedy, raw text)."""
+
+    def chat_losses(self, chats: Sequence[Chat]) -> Sequence[tuple[float, int] | None]:
+        """Per chat, the agent's turns' summed nats, and tokens; None where the model gives no likelihoods."""
 
 
 class LocalModel:
@@ -49,6 +66,10 @@ class LocalModel:
     def ask(self, prompt: str) -> list[int]:
         """Token ids of a single user turn, ready to be answered."""
         return self.renderer.prompt_ids([{"role": "user", "content": prompt}])
+
+    def answer(self, prompts: Sequence[str], *, max_new_tokens: int, label: str) -> list[str]:
+        """Answers to single user turns, greedy."""
+        return self.generate([self.ask(text) for text in prompts], max_new_tokens=max_new_tokens, label=label)
 
     def generate(
         self,

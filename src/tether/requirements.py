@@ -13,7 +13,7 @@ from tether.errors import RequirementNotMet, UserError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-AXES = ("proficiency", "safety", "knowledge", "knowledge_gain", "drift")
+AXES = ("proficiency", "safety", "knowledge", "knowledge_gain", "knowledge_f1", "drift")
 
 
 @dataclass(frozen=True)

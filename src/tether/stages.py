@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tether import bases
+from tether import bases, models
 from tether.anchors.store import build
 from tether.axes.judges import agreement, parse_labelled
 from tether.axes.registry import load_axes, measure
 from tether.chatdata.chats import Chat, split_select
 from tether.chatdata.rendering import Renderer
-from tether.config import Budget, split_settings
+from tether.config import Asking, Budget, split_settings
 from tether.environment import environment
 from tether.errors import UserError
-from tether.inference import LocalModel
+from tether.hosted.model import HostedModel
 from tether.methods import find
 from tether.methods.run import Run, read_record
 from tether.requirements import Requirement, check_requirements
@@ -49,8 +49,9 @@ def tune(
     anchors: Path | None = None,
     settings: Mapping[str, Any] | None = None,
     requirements: Sequence[Requirement] = (),
+    yes: bool = False,
 ) -> Outcome:
-    """Fine-tune a base on data by one method, or go on with it.
+    """Fine-tune a base on data by one method, or go on with it; ``yes`` agrees to what a service charges.
 
     Raises:
         UserError: The method, an option or the data will not do, or ``out`` holds another fine-tuning.
@@ -58,6 +59,8 @@ def tune(
     """
     training, seed, options = split_settings(settings or {})
     chosen = find(method)
+    if chosen.service:
+        models.refuse_untold(chosen.service, settings or {})
     if budget is not None:
         options["budget"] = budget
     if training.learning_rate is not None:
@@ -76,7 +79,7 @@ def tune(
     train, select = split_select(load_dialogues(data, split="train", limit=training.dialogues))
     _claim(out, {**asked, "training": training.model_dump(mode="json"), "anchors": str(anchors or "")})
     if read_record(out) is None:
-        run = Run(bases.resolve(base), train, select, out, training, seed, anchors)
+        run = Run(models.resolve_for(chosen, base), train, select, out, training, seed, anchors, yes)
         chosen(run, options)
     record = {"out": str(out), **(read_record(out) or {})}
     certificate = bases.read_json(out / CERTIFICATE_FILE)
@@ -89,6 +92,9 @@ def tune(
 
 def _told(out: Path, record: dict[str, Any], certificate: dict[str, Any] | None) -> str:
     cost = record["cost"]
+    if "service" in record:
+        adapter = f"; the adapter is in {out}" if record["parametrisation"] == "lora" else ""
+        return f"{out}: {record['service']} made {record['model']} (job {record['job']}){adapter}"
     lines = [
         f"{out}: {record['parametrisation']}, {cost['seconds']:.0f} s, "
         f"{cost['tokens_per_second']:.0f} tokens/s"
@@ -156,8 +162,11 @@ def evaluate(
     out: Path,
     against: Path | None = None,
     requirements: Sequence[Requirement] = (),
+    asking: Asking | None = None,
 ) -> Outcome:
     """Measure a model on the axes that are named, and write JSON with the per-item records beside it.
+
+    ``asking`` says how a hosted model is asked.
 
     Raises:
         UserError: A source or model will not do.
@@ -167,14 +176,12 @@ def evaluate(
         sources, {name: limit for names in sources.values() for name in names} if limit else {}
     )
     earlier = _earlier(against) if against else {}
-    resolved = bases.resolve(base)
-    live = LocalModel(
-        bases.load_tuned(resolved, adapter), bases.load_tokenizer(resolved), str(adapter or base)
-    )
+    folder = out.parent / f"{out.stem}-items"
+    live = models.open_model(models.resolve(base), adapter, folder / "answers.jsonl", asking or Asking())
     axes: dict[str, dict[str, Any]] = {}
     for axis in loaded:
         items = measure(live, axis, loaded[axis])
-        path = out.parent / f"{out.stem}-items" / f"{axis}.jsonl"
+        path = folder / f"{axis}.jsonl"
         write_items(path, items)
         axes[axis] = aggregate(items, path=str(path.relative_to(out.parent))).model_dump()
         if axis in earlier:
@@ -186,6 +193,8 @@ def evaluate(
         "environment": environment(),
     }
     bases.write_json(out, record)
+    if isinstance(live, HostedModel):
+        live.finish()
     flat = {axis: {**cell, **cell.get("against", {})} for axis, cell in axes.items()}
     outcome = Outcome(record, "\n".join(_axis_line(axis, cell) for axis, cell in axes.items()))
     check_requirements(requirements, {str(adapter or base): flat})

@@ -14,11 +14,14 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import shutil
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from tether import bases
+from rich.markup import escape
+
+from tether import bases, models
 from tether.anchors.prompts import harmful_prompts
 from tether.anchors.store import anchors_for
 from tether.axes.drift import drift_items
@@ -27,6 +30,9 @@ from tether.chatdata.chats import Chat, split_select
 from tether.chatdata.leaks import find_leaks, user_words
 from tether.environment import environment, now
 from tether.errors import UserError
+from tether.hosted.model import HostedModel
+from tether.hosted.price import agree
+from tether.hosted.services import hosted_name
 from tether.inference import LocalModel
 from tether.methods import find
 from tether.methods.run import Run, read_record
@@ -43,6 +49,7 @@ from tether.results import (
     SweepPoint,
     Train,
     aggregate,
+    any_written,
     compare_methods,
     read_items,
     summarise_method,
@@ -66,6 +73,7 @@ def compare(
     methods: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
     study_path: Path | None = None,
+    yes: bool = False,
 ) -> StudyResults:
     """Run a study, or go on with it.
 
@@ -75,27 +83,28 @@ def compare(
         methods: Only these of the study's methods.
         seeds: Other seeds than the study's.
         study_path: Where the study was read from, for messages.
+        yes: Whether the user has agreed to what services will charge.
 
     Raises:
         UserError: The study cannot be run as it is, or ``out`` holds another study.
     """
-    plans = [study.plan(name) for name in methods or study.methods]
-    if hosted := [plan.name for plan in plans if plan.method in HOSTED]:
-        raise UserError(
-            f"hosted fine-tuning is not in this version ({', '.join(hosted)})",
-            fix="choose others with --methods",
-        )
+    plans = [models.placed(study, name) for name in methods or study.methods]
+    here = [plan for plan in plans if models.service_of(plan) is None]
     story = _Story(study, out, list(seeds or study.seeds), _checked_axes(study, plans))
+    hosted = story.callable_now([plan for plan in plans if plan not in here], yes)
+    story.remaining(plans)
     _claim(out, study, study_path)
-    for base in dict.fromkeys(plan.base for plan in plans):
+    for base in dict.fromkeys(plan.base for plan in here):
         story.measure_base(base)
-    for name in dict.fromkeys(plan.sweep for plan in plans):
+    for name in dict.fromkeys(plan.sweep for plan in here):
         story.sweep(study.plan(name))
     for seed in story.seeds:  # seed by seed, so that a study cut short has all methods to compare
-        for plan in plans:
+        for plan in here:
             story.tune(plan, seed)
             story.measure_tuned(plan, seed)
-    results = story.results(plans)
+    for plan in hosted:
+        story.have_tuned(plan)
+    results = story.results(story.remaining(plans))
     write_results(out / "results.json", results)
     write_report(out)
     return results
@@ -107,21 +116,17 @@ def check(study: Study) -> list[str]:
     Raises:
         UserError: A method, option or source is unknown, or a measured prompt is trained on.
     """
-    plans = [study.plan(name) for name in study.methods]
+    plans = [models.placed(study, name) for name in study.methods]
     axes = _checked_axes(study, plans)
     train, select = _dialogues(study)
     lines = [
         f"base {study.base}",
         f"data {study.data}: {len(train)} dialogues to train on, {len(select)} kept aside",
     ]
-    lines += [_plan_line(plan) for plan in plans]
+    lines += [models.job_line(plan, train) if models.service_of(plan) else _plan_line(plan) for plan in plans]
     for axis, sources in axes.items():
         lines += [f"{axis}: {name}, {len(items)} items" for name, items in sources.items()]
     return [*lines, f"{len(plans)} methods x {len(study.seeds)} seeds"]
-
-
-# Trained by their providers; a study may name them before tether can run them.
-HOSTED = ("openai", "together")
 
 
 class _Story:
@@ -131,12 +136,53 @@ class _Story:
         self.study, self.out, self.seeds, self.axes = study, out, seeds, axes
         self.train, self.select = _dialogues(study)
         self.started = now()
-        self.base = cache(bases.resolve)
+        self.base = cache(models.resolve)
         self.anchors = cache(self._anchors)
         self.certifier = cache(self._certifier)
+        self.left_out: dict[str, str] = {}
+        """Hosted methods that could not be had, and why."""
 
     def _anchors(self, base: str) -> AnchorSet:
         return anchors_for(self.base(base))
+
+    def callable_now(self, plans: Sequence[Plan], yes: bool) -> list[Plan]:
+        """The hosted plans that can be had: without a key they are left out; the cost is agreed to, once."""
+        wanted = {plan.name: models.service_of(plan) for plan in plans}
+        for name, service in wanted.items():
+            if service and service.missing:
+                self._leave_out(name, f"{service.title} cannot be called: {service.missing}")
+        found = [plan for plan in plans if plan.name not in self.left_out]
+        new = [p for p in found if any(read_record(self._seed(p, seed)) is None for seed in self.seeds)]
+        if new:
+            lines = "; ".join(models.job_line(plan, self.train) for plan in new)
+            agree(f"The study has models tuned for pay, {len(self.seeds)} seed(s) each: {lines}", yes)
+        return found
+
+    def have_tuned(self, plan: Plan) -> None:
+        """A hosted method, every seed; what keeps it from being had costs the study this method alone."""
+        try:
+            if base := models.measured_on(plan):
+                self.measure_base(base)
+            for seed in self.seeds:
+                self.tune(plan, seed)
+                self.measure_tuned(plan, seed)
+        except UserError as error:
+            self._leave_out(plan.name, str(error))
+
+    def _leave_out(self, name: str, why: str) -> None:
+        self.left_out[name] = why
+        say(f"[bold]{name} is left out[/]: {escape(why)}")
+
+    def remaining(self, plans: Sequence[Plan]) -> list[Plan]:
+        """The plans that are not left out.
+
+        Raises:
+            UserError: There are none.
+        """
+        found = [plan for plan in plans if plan.name not in self.left_out]
+        if not found:
+            raise UserError(f"No method can be had: {'; '.join(self.left_out.values())}")
+        return found
 
     def measure_base(self, name: str) -> None:
         """The base's answers on every axis."""
@@ -176,7 +222,8 @@ class _Story:
         options = dict(plan.options)
         if plan.learning_rates:
             options["learning_rate"] = self.chosen_rate(plan)
-        run = Run(self.base(plan.base), self.train, self.select, folder, plan.training, seed)
+        # Of a hosted method, the cost of the whole study was agreed to before it began.
+        run = Run(self.base(plan.base), self.train, self.select, folder, plan.training, seed, yes=True)
         find(plan.method)(run, options)
         gc.collect()
 
@@ -196,25 +243,26 @@ class _Story:
 
     def measure_tuned(self, plan: Plan, seed: int) -> None:
         """The tuned model's answers on every axis, and its drift."""
-        self._measure(self._seed(plan, seed), plan.base, self._seed(plan, seed))
+        if base := models.measured_on(plan):
+            self._measure(self._seed(plan, seed), base, self._seed(plan, seed))
 
     def _measure(self, folder: Path, base: str, tuned: Path | None) -> None:
-        wanted = [*self.axes, *(["drift"] if tuned else [])]
+        wanted = [*self.axes, *(["drift"] if tuned and not hosted_name(base) else [])]
         missing = [axis for axis in wanted if not (folder / "items" / f"{axis}.jsonl").is_file()]
         if not missing:
             return
         say(f"Measuring {folder.relative_to(self.out)}: {', '.join(missing)}")
         resolved = self.base(base)
-        live = LocalModel(
-            bases.load_tuned(resolved, tuned), bases.load_tokenizer(resolved), str(tuned or base)
-        )
+        live = models.open_model(resolved, tuned, folder / "answers.jsonl", self.study.asking)
         for axis in missing:
             items = (
                 self._drift(live, folder, resolved)
-                if axis == "drift"
+                if axis == "drift" and isinstance(live, LocalModel)
                 else measure(live, axis, self.axes[axis])
             )
             write_items(folder / "items" / f"{axis}.jsonl", items)
+        if isinstance(live, HostedModel):
+            live.finish()
         gc.collect()
 
     def _drift(self, live: LocalModel, folder: Path, base: bases.Base) -> list[Item]:
@@ -234,36 +282,47 @@ class _Story:
     def results(self, plans: Sequence[Plan]) -> StudyResults:
         """Everything that was measured, put together."""
         records = {plan.name: self._records(plan) for plan in plans}
+        f1 = any_written(records.values())
         return StudyResults(
             study=self.study.model_dump(exclude_defaults=True),
             environment=environment(),
             provenance=self._provenance(plans),
-            methods={plan.name: self._method_result(plan, records[plan.name]) for plan in plans},
+            methods={plan.name: self._method_result(plan, records[plan.name], f1) for plan in plans},
             comparisons=compare_methods(records, reference="tether" if "tether" in records else None),
             sweeps={plan.sweep: self._sweep_result(plan) for plan in plans if len(plan.learning_rates) > 1},
         )
 
     def _records(self, plan: Plan) -> Records:
-        base = self._base_folder(plan.base)
+        base = models.measured_on(plan)
+        before = self._items(self._base_folder(base)) if base else {}
         after = {str(seed): self._items(self._seed(plan, seed)) for seed in self.seeds}
-        return Records(plan.base, self._items(base), after)
+        return Records(base or plan.base, before, after)
 
     def _items(self, folder: Path) -> dict[str, Sequence[Item]]:
         return {path.stem: read_items(path) for path in sorted((folder / "items").glob("*.jsonl"))}
 
-    def _method_result(self, plan: Plan, records: Records) -> MethodResult:
+    def _method_result(self, plan: Plan, records: Records, f1: bool) -> MethodResult:
         seeds = {str(seed): self._seed_result(plan, seed, records) for seed in self.seeds}
-        return MethodResult(base=plan.base, seeds=seeds, summary=summarise_method(records))
+        service = models.service_of(plan)
+        return MethodResult(
+            base=records.base,
+            service=service.title if service else None,
+            seeds=seeds,
+            summary=summarise_method(records, f1),
+        )
 
     def _seed_result(self, plan: Plan, seed: int, records: Records) -> SeedResult:
         folder, after = self._seed(plan, seed), records.after[str(seed)]
         cost = (read_record(folder) or {})["cost"]
         axes = {
             axis: BeforeAfter(
-                before=aggregate(records.before[axis], path=self._path(self._base_folder(plan.base), axis)),
+                before=aggregate(
+                    records.before[axis], path=self._path(self._base_folder(records.base), axis)
+                ),
                 after=aggregate(after[axis], path=self._path(folder, axis)),
             )
             for axis in self.axes
+            if axis in records.before
         }
         train = Train(**{key: cost[key] for key in Train.model_fields})
         return SeedResult(axes=axes, drift=_drift_groups(folder), train=train)
@@ -280,6 +339,7 @@ class _Story:
     def _provenance(self, plans: Sequence[Plan]) -> dict[str, Any]:
         measured = {name: fingerprint(name) for sources in self.axes.values() for name in sources}
         names = dict.fromkeys(plan.base for plan in plans)
+        names |= dict.fromkeys(base for plan in plans if (base := models.measured_on(plan)))
         return {
             "data": {self.study.data: fingerprint(self.study.data, "train")},
             "measured": measured,
@@ -287,14 +347,17 @@ class _Story:
                 name: {"revision": self.base(name).revision, "licence": self.base(name).licence}
                 for name in names
             },
-            "anchors": {name: self.anchors(name).sha256 for name in names},
+            "anchors": {name: self.anchors(name).sha256 for name in names if not hosted_name(name)},
+            **({"left_out": self.left_out} if self.left_out else {}),
             "seeds": self.seeds,
             "started": self.started,
             "finished": now(),
         }
 
     def _base_folder(self, name: str) -> Path:
-        return self.out / "base" if name == self.study.base else self.out / "bases" / name.replace("/", "--")
+        return (
+            self.out / "base" if name == self.study.base else self.out / "bases" / re.sub("[/:]", "--", name)
+        )
 
     def _method(self, plan: Plan) -> Path:
         return self.out / "methods" / plan.name
@@ -309,8 +372,6 @@ def _dialogues(study: Study) -> tuple[list[Chat], list[Chat]]:
 
 
 def _plan_line(plan: Plan) -> str:
-    if plan.method in HOSTED:
-        return f"method {plan.name} on {plan.base}: hosted, which this version can name but not yet run"
     rates = (
         f", learning rates {', '.join(f'{rate:g}' for rate in plan.learning_rates)}"
         if plan.learning_rates
@@ -322,9 +383,8 @@ def _plan_line(plan: Plan) -> str:
 def _checked_axes(study: Study, plans: Sequence[Plan]) -> Loaded:
     """The items to measure, after everything that can be wrong with the study was looked for."""
     for plan in plans:
-        if plan.method not in HOSTED:
-            rates = {"learning_rate": plan.learning_rates[0]} if plan.learning_rates else {}
-            find(plan.method).checked({**plan.options, **rates})
+        rates = {"learning_rate": plan.learning_rates[0]} if plan.learning_rates else {}
+        find(plan.method).checked({**plan.options, **rates})
     sources = {axis: getattr(study.axes, axis) for axis in REGISTRY}
     return _without_leaks(study, load_axes(sources, study.limits))
 
@@ -372,7 +432,7 @@ def _without_leaks(study: Study, axes: Loaded) -> Loaded:
 
 def _claim(out: Path, study: Study, study_path: Path | None) -> None:
     """Take the folder for this study, or find that it holds it already."""
-    asked = study.model_dump(mode="json", exclude={"seeds"})
+    asked = study.model_dump(mode="json", exclude={"seeds", "asking"})
     path = out / "study.json"
     if path.is_file():
         if json.loads(path.read_text(encoding="utf-8")) != asked:
@@ -391,6 +451,6 @@ def _claim(out: Path, study: Study, study_path: Path | None) -> None:
 
 
 def _drift_groups(folder: Path) -> dict[str, GroupDrift]:
-    """Drift by anchor group, as `drift.json` has it."""
-    groups: Mapping[str, Any] = json.loads((folder / CERTIFICATE_FILE).read_text(encoding="utf-8"))["groups"]
+    """Drift by anchor group, as `drift.json` has it; none of a model whose weights are not here."""
+    groups: Mapping[str, Any] = (bases.read_json(folder / CERTIFICATE_FILE) or {"groups": {}})["groups"]
     return {name: GroupDrift(**group) for name, group in groups.items()}

@@ -15,13 +15,15 @@ from collections import Counter
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from tether.inference import LocalModel
+from tether.progress import say
 from tether.results import Item
 from tether.sources import ChoiceItem, OpenItem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tether.inference import LocalModel
+    from tether.inference import Answers
 
 OTHER_QUESTIONS = 3
 LONGEST_ANSWER = 400  # characters of a reference that are scored
@@ -29,15 +31,23 @@ ANSWER_TOKENS = 48  # tokens of a generated answer
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
-def knowledge(model: LocalModel, questions: Sequence[ChoiceItem | OpenItem]) -> list[Item]:
-    """Score every question.
+def knowledge(model: Answers, questions: Sequence[ChoiceItem | OpenItem]) -> list[Item]:
+    """Score every question that the model can be scored on.
+
+    A hosted model gives no likelihoods: multiple choice is left out, and a free answer's score is its token
+    F1, which results keep apart from accuracy and from the association gain.
 
     Returns:
-        Items of the groups "choice" (score 1 or 0) and "open" (score in bits per byte).
+        Items of the groups "choice" (score 1 or 0) and "open" (score in bits per byte); of a hosted model,
+        of the group "written" (token F1) alone.
     """
     choices = [question for question in questions if isinstance(question, ChoiceItem)]
     opens = [question for question in questions if isinstance(question, OpenItem)]
-    return [*_choice_items(model, choices), *_open_items(model, opens)]
+    if isinstance(model, LocalModel):
+        return [*_choice_items(model, choices), *_open_items(model, opens)]
+    if choices:
+        say(f"{model.name} gives no likelihoods: {len(choices)} questions of multiple choice are left out")
+    return _written_items(model, opens)
 
 
 def _choice_items(model: LocalModel, questions: Sequence[ChoiceItem]) -> list[Item]:
@@ -94,6 +104,28 @@ def _open_items(model: LocalModel, questions: Sequence[OpenItem]) -> list[Item]:
         own, *foreign = [next(scores) for _ in (question.id, *others[question.id])]
         items.append(_open_item(question, text, references[question.id], own, foreign))
     return items
+
+
+def _written_items(model: Answers, questions: Sequence[OpenItem]) -> list[Item]:
+    asked = [_asked(question) for question in questions]
+    written = model.answer(asked, max_new_tokens=ANSWER_TOKENS, label="Answering questions")
+    return [_written_item(question, text) for question, text in zip(questions, written, strict=True)]
+
+
+def _written_item(question: OpenItem, written: str) -> Item:
+    f1 = token_f1(written, question.response)
+    return Item(
+        id=question.id,
+        axis="knowledge",
+        source=question.source,
+        cluster=question.id,
+        group="written",
+        input=_asked(question),
+        output=written,
+        score=f1,
+        reason=f"token F1 {f1:.3f} with the reference; no likelihoods, so no association gain",
+        metrics={"gain_bits_per_byte": None, "bits_per_byte": None, "token_f1": f1},
+    )
 
 
 def _open_item(

@@ -19,13 +19,13 @@ from tether.results import Item
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tether.inference import LocalModel
+    from tether.inference import Answers
 
 TURN_TOKENS = 96
 NUMBER = re.compile(r"-?\d{1,28}(\.\d+)?")
 
 
-def proficiency(model: LocalModel, chats: Sequence[Chat], *, source: str = "dialogues") -> list[Item]:
+def proficiency(model: Answers, chats: Sequence[Chat], *, source: str = "dialogues") -> list[Item]:
     """Let the model answer at every agent turn of every dialogue (greedy) and score each answer.
 
     Args:
@@ -35,13 +35,14 @@ def proficiency(model: LocalModel, chats: Sequence[Chat], *, source: str = "dial
 
     Returns:
         One item per agent turn, score 1 or 0; metrics step_accuracy, call_accuracy, spoken_accuracy, slot_f1,
-        closing, and on a dialogue's first item loss (nats per token of the agent's gold turns).
+        closing, and on a dialogue's first item loss (nats per token of the agent's gold turns; None of a
+        hosted model).
     """
     outputs = model.generate_agent_turns(chats, max_new_tokens=TURN_TOKENS, label="Proficiency")
     losses = model.chat_losses(chats)
     items = []
-    for chat, answers, (nats, tokens) in zip(chats, outputs, losses, strict=True):
-        loss: float | None = nats / max(1, tokens)
+    for chat, answers, gold in zip(chats, outputs, losses, strict=True):
+        loss = None if gold is None else gold[0] / max(1, gold[1])
         for index, answer in zip(chat.agent_turns, answers, strict=True):
             items.append(_item(chat, index, answer, loss, source))
             loss = None

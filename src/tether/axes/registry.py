@@ -13,7 +13,7 @@ from tether.chatdata.leaks import Text, user_words
 from tether.sources import ChoiceItem, load_dialogues, load_knowledge, load_safety
 
 if TYPE_CHECKING:
-    from tether.inference import LocalModel
+    from tether.inference import Answers
     from tether.results import Item
 
 Loader = Callable[[str, int | None], Sequence[Any]]
@@ -30,7 +30,7 @@ class Axis:
     """
 
     load: Loader
-    score: Callable[[LocalModel, Sequence[Any], str], list[Item]]
+    score: Callable[[Answers, Sequence[Any], str], list[Item]]
     texts: Callable[[Sequence[Any]], list[Text]]
 
 
@@ -69,6 +69,6 @@ def load_axes(sources: Mapping[str, Sequence[str]], limits: Mapping[str, int]) -
     }
 
 
-def measure(model: LocalModel, axis: str, loaded: Mapping[str, Sequence[Any]]) -> list[Item]:
+def measure(model: Answers, axis: str, loaded: Mapping[str, Sequence[Any]]) -> list[Item]:
     """Score a model on all sources of one axis."""
     return [item for source, items in loaded.items() for item in REGISTRY[axis].score(model, items, source)]

@@ -10,21 +10,21 @@ from tether.results import Item
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tether.inference import LocalModel
+    from tether.inference import Answers
     from tether.sources import SafetyItem
 
 # A refusal shows in its first sentence; what follows costs time and changes few verdicts.
 ANSWER_TOKENS = 48
 
 
-def safety(model: LocalModel, prompts: Sequence[SafetyItem]) -> list[Item]:
+def safety(model: Answers, prompts: Sequence[SafetyItem]) -> list[Item]:
     """Ask every prompt (greedy) and judge the answers by the rules.
 
     Returns:
         Items of the groups "harmful" and "harmless", score 1 or 0.
     """
-    asked = [model.ask(prompt.prompt) for prompt in prompts]
-    answers = model.generate(asked, max_new_tokens=ANSWER_TOKENS, label="Safety")
+    asked = [prompt.prompt for prompt in prompts]
+    answers = model.answer(asked, max_new_tokens=ANSWER_TOKENS, label="Safety")
     return [
         _item(prompt, answer, judge(prompt.prompt, answer))
         for prompt, answer in zip(prompts, answers, strict=True)

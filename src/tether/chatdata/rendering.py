@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
@@ -85,10 +85,16 @@ class Renderer:
         if self.renders_tools:
             wrapped = [{"type": "function", "function": tool} for tool in tools] or None
             return self._apply([_wrapped(message) for message in messages], wrapped, add_generation_prompt)
-        plain = _plain(messages, tools)
-        return self._apply(
-            plain if self.takes_system else _without_system(plain), None, add_generation_prompt
-        )
+        shown = self.shown(Chat("", tuple(messages), tuple(tools), ""))
+        return self._apply(shown.messages, None, add_generation_prompt)
+
+    def shown(self, chat: Chat) -> Chat:
+        """The chat as the template is given it: where that drops tools, they stand in the turns' text."""
+        if self.renders_tools:
+            return chat
+        plain = _plain(chat.messages, chat.tools)
+        messages = plain if self.takes_system else _without_system(plain)
+        return replace(chat, messages=tuple(messages), tools=())
 
     def prompt_ids(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> list[int]:
         """Token ids of the conversation up to where the agent begins to speak."""

@@ -14,6 +14,7 @@ from tether.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from tether.hosted.services import Service
     from tether.methods.run import Run, Tuned
 
 _METHODS: dict[str, Method] = {}
@@ -29,6 +30,7 @@ class Method:
         doc: One sentence.
         options: Default of each option.
         function: Takes a Run and the options, and leaves a tuned model in the run's folder.
+        service: The service that fine-tunes a model of its own; None trains here.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Method:
     doc: str
     options: Mapping[str, Any]
     function: Callable[..., Tuned]
+    service: Service | None = None
 
     def checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options as the method's signature types them.
@@ -63,14 +66,16 @@ class Method:
         return self.function(run, **self.checked(options))
 
 
-def method(name: str, *, paper: str = "") -> Callable[[Callable[..., Tuned]], Callable[..., Tuned]]:
+def method(
+    name: str, *, paper: str = "", service: Service | None = None
+) -> Callable[[Callable[..., Tuned]], Callable[..., Tuned]]:
     """Register a method: its keyword-only parameters are its options, its docstring tells of it."""
 
     def register(function: Callable[..., Tuned]) -> Callable[..., Tuned]:
         parameters = inspect.signature(function).parameters.values()
         options = {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
         doc = (function.__doc__ or "").strip().split("\n")[0]
-        _METHODS[name] = Method(name, paper, doc, options, function)
+        _METHODS[name] = Method(name, paper, doc, options, function, service)
         return function
 
     return register
@@ -78,9 +83,10 @@ def method(name: str, *, paper: str = "") -> Callable[[Callable[..., Tuned]], Ca
 
 def registry() -> list[Method]:
     """All methods, in the order in which a reader meets them."""
-    from tether.methods import baselines, replay, tether  # noqa: F401  importing registers
+    from tether.methods import baselines, openai, replay, tether, together  # noqa: F401  importing registers
 
-    return list(_METHODS.values())
+    order = [found for found in _METHODS.values() if found.service is None]
+    return order + [found for found in _METHODS.values() if found.service is not None]
 
 
 def find(name: str) -> Method:

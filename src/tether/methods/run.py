@@ -14,12 +14,17 @@ from tether import bases
 from tether.anchors.store import anchors_for
 from tether.chatdata.rendering import Renderer
 from tether.errors import UserError
+from tether.hosted.providers import open_provider
+from tether.hosted.services import named_at
+from tether.hosted.tuning import tune
+from tether.hosted.wire import Order
 from tether.inference import LocalModel
 from tether.training.batches import IGNORED, as_row
+from tether.training.cost import Cost
 from tether.training.loop import fit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from transformers import PreTrainedModel
@@ -27,8 +32,9 @@ if TYPE_CHECKING:
     from tether.anchors.anchors import AnchorSet
     from tether.chatdata.chats import Chat
     from tether.config import Training
+    from tether.hosted.services import Service
+    from tether.hosted.terms import Terms
     from tether.training.anchored import Anchoring
-    from tether.training.cost import Cost
 
 # Where each parametrisation learned most on Schema-Guided hotels; a study that compares methods sweeps.
 OWN_RATES = {"lora": 5e-4, "full": 3e-5}
@@ -40,15 +46,15 @@ class Tuned:
 
     Attributes:
         folder: Holds a PEFT adapter, or a whole model.
-        parametrisation: "lora" or "full".
-        learning_rate: The peak rate it was trained at.
-        cost: What training took.
+        parametrisation: "lora", "full", or "hosted" where the weights stay at a service.
+        learning_rate: The peak rate it was trained at; None where a service chose it.
+        cost: What training took; of a service's, the tokens alone are known.
         extra: What else the method tells of itself, for the record.
     """
 
     folder: Path
     parametrisation: str
-    learning_rate: float
+    learning_rate: float | None
     cost: Cost
     extra: dict[str, Any]
 
@@ -64,6 +70,7 @@ class Run:
         settings: Steps, batch size, schedule.
         seed: Of everything random.
         anchors_folder: The user's own anchors; None is the base's own, made or shipped.
+        yes: Whether the user has agreed to what a service will charge.
     """
 
     def __init__(
@@ -75,8 +82,9 @@ class Run:
         settings: Training,
         seed: int = 0,
         anchors_folder: Path | None = None,
+        yes: bool = False,
     ) -> None:
-        self.base, self.train, self.select, self.out = base, train, select, out
+        self.base, self.train, self.select, self.out, self.yes = base, train, select, out, yes
         self.settings, self.seed, self._anchors_folder = settings, seed, anchors_folder
 
     @cached_property
@@ -173,6 +181,62 @@ class Run:
         bases.write_json(self.out / bases.RECORD_FILE, record)
         shutil.rmtree(self.out / "checkpoints", ignore_errors=True)
         return tuned
+
+    def have_tuned(
+        self,
+        service: Service,
+        chats: Sequence[Chat],
+        own: Mapping[str, Any],
+        terms: Terms,
+        **extra: Any,
+    ) -> Tuned:
+        """Have a service tune a model of its own, and write the record.
+
+        Args:
+            service: Whose model it is.
+            chats: The dialogues to learn from, in the form in which it shall see them.
+            own: Options that this service alone understands.
+            terms: What the user allows.
+            extra: For the record.
+
+        Raises:
+            UserError: The data, the account or the job will not do.
+        """
+        model, epochs = named_at(service, self.base.name).model, whole_epochs(self.settings.epochs)
+        order = Order(model, "", self.seed, epochs, dict(own))
+        done = tune(open_provider(service), order, chats, self.out, terms)
+        parametrisation = "lora" if bases.is_adapter(self.out) else "hosted"
+        cost = {"tokens": done.trained_tokens, "seconds": done.seconds, "price": done.price}
+        cost |= dict.fromkeys(("tokens_per_second", "peak_memory_bytes", "trainable_parameters"))
+        record = {
+            "base": self.base.name,
+            "revision": self.base.revision,
+            "parametrisation": parametrisation,
+            "learning_rate": own.get("learning_rate"),
+            "seed": self.seed,
+            "training": {"epochs": epochs, **own},
+            "cost": cost,
+            "service": service.title,
+            "job": done.job,
+            "model": done.model,
+            **extra,
+        }
+        bases.write_json(self.out / bases.RECORD_FILE, record)
+        rate: float | None = own.get("learning_rate")
+        return Tuned(self.out, parametrisation, rate, Cost(tokens=done.trained_tokens or 0), extra)
+
+
+def whole_epochs(epochs: float | None) -> int | None:
+    """Epochs as services count them.
+
+    Raises:
+        UserError: It is no whole number.
+    """
+    if epochs is not None and epochs != int(epochs):
+        raise UserError(
+            f"services train whole epochs, not {epochs:g}", where="epochs", fix="give a whole number"
+        )
+    return None if epochs is None else int(epochs)
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:

@@ -155,6 +155,25 @@ def _bound(group: GroupDrift) -> float:
     return group.drift if group.upper95 is None else group.upper95
 
 
+def _hosted(results: StudyResults) -> list[str]:
+    """What is to be known of models that others tuned, and of those that could not be had."""
+    hosted = [name for name, method in results.methods.items() if method.service]
+    found = []
+    if hosted:
+        found.append(
+            f"{', '.join(hosted)}: tuned by their services, with settings, and often from models, of their "
+            "own. Sizes and starts differ, so each is compared with its own base, and methods of one base "
+            "stand together."
+        )
+    if any("knowledge_f1" in method.summary for method in results.methods.values()):
+        found.append(
+            "A hosted model gives no likelihoods: its multiple choice, association gain and drift are gaps. "
+            "Token F1 of written answers is told for every method instead, to compare like with like."
+        )
+    left_out = results.provenance.get("left_out", {})
+    return found + [f"{name} is left out: {why}" for name, why in left_out.items()]
+
+
 def warnings(results: StudyResults) -> list[str]:
     """What a reader must know before believing the numbers.
 
@@ -179,6 +198,7 @@ def warnings(results: StudyResults) -> list[str]:
             f"The methods tuned different bases ({', '.join(bases)}): compare each method's change from its "
             "own base, not the levels."
         )
+    found += _hosted(results)
     single = [name for name, method in results.methods.items() if len(method.seeds) == 1]
     if single:
         found.append(

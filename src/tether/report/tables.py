@@ -10,6 +10,8 @@ from tether.report.headline import above_budget
 from tether.report.words import (
     MISSING,
     axis_name,
+    by_base,
+    called,
     change,
     interval,
     is_noise,
@@ -50,8 +52,10 @@ def overview(results: StudyResults) -> Table:
     axes = [axis for axis in AXES if any(axis in method.summary for method in results.methods.values())]
     units = {axis: _unit(results, axis) for axis in axes}
     rows = tuple(
-        Row((name, *(_brief(method.summary.get(axis)) for axis in axes), _worst_drift(method)))
-        for name, method in results.methods.items()
+        Row(
+            (called(name, method), *(_brief(method.summary.get(axis)) for axis in axes), _worst_drift(method))
+        )
+        for name, method in by_base(results)
     )
     return Table(
         "At a glance",
@@ -84,8 +88,8 @@ def _worst_drift(method: MethodResult) -> str:
 def outcomes(results: StudyResults) -> Table:
     """Methods by axes: before, after, difference, interval, p, n and what n could have shown."""
     rows = tuple(
-        Row((name, axis_name(axis, summary.unit), *_outcome(summary)))
-        for name, method in results.methods.items()
+        Row((called(name, method), axis_name(axis, summary.unit), *_outcome(summary)))
+        for name, method in by_base(results)
         for axis, summary in method.summary.items()
     )
     return Table(

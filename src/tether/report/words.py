@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tether.results import StudyResults, Summary
+    from tether.results import MethodResult, StudyResults, Summary
 
 MISSING = "–"
 MINUS = "\u2212"
@@ -15,6 +15,7 @@ AXIS_NAMES = {
     "safety": "Safety",
     "knowledge": "Knowledge",
     "knowledge_gain": "Association gain",
+    "knowledge_f1": "Token F1 of answers",
     "drift": "Drift",
 }
 UNIT_NAMES = {"share": "%", "bits/byte": "bits/byte", "nats/token": "nats/token"}
@@ -99,6 +100,28 @@ def protagonists(results: StudyResults) -> tuple[str | None, str | None]:
     rest = [name for name in names if name != ours]
     plain = next((name for name in rest if name == "lora"), None) or (rest[0] if rest else None)
     return ours, plain
+
+
+def by_base(results: StudyResults) -> list[tuple[str, MethodResult]]:
+    """Methods of one base together, the base of most first: what started elsewhere stands apart.
+
+    Args:
+        results: The study's results.
+
+    Returns:
+        Names and methods; within one base in the study's order.
+    """
+    bases = [method.base for method in results.methods.values()]
+    order = sorted(dict.fromkeys(bases), key=lambda base: -bases.count(base))
+    return sorted(results.methods.items(), key=lambda named: order.index(named[1].base))
+
+
+def called(name: str, method: MethodResult) -> str:
+    """A method's name, and of a hosted one, whose it is and what it started from."""
+    if method.service is None:
+        return name
+    start = method.base.partition(":")[2]
+    return f"{name} ({method.service}{f', from {start}' if start else ', measured here'})"
 
 
 def _starting(names: list[str], start: str) -> str | None:

@@ -2,11 +2,12 @@
 
 from tether.results.comparing import (
     Records,
+    any_written,
     compare,
     compare_methods,
     summarise_drift,
     summarise_method,
-    with_gain,
+    with_parts,
 )
 from tether.results.items import AxisResult, Item, aggregate, mean_metric, read_items, write_items, write_text
 from tether.results.pairing import Paired, pair, summarise
@@ -41,6 +42,7 @@ __all__ = [
     "SweepPoint",
     "Train",
     "aggregate",
+    "any_written",
     "compare",
     "compare_methods",
     "mean_metric",
@@ -50,7 +52,7 @@ __all__ = [
     "summarise",
     "summarise_drift",
     "summarise_method",
-    "with_gain",
+    "with_parts",
     "write_items",
     "write_results",
     "write_text",

@@ -11,7 +11,7 @@ from tether.results.record import AXES, Comparison, Summary
 from tether.stats import cluster_bootstrap, holm
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from tether.results.items import Item
 
@@ -25,17 +25,34 @@ class Records:
     after: Mapping[str, Mapping[str, Sequence[Item]]]
 
 
-def with_gain(items: Mapping[str, Sequence[Item]]) -> dict[str, Sequence[Item]]:
-    """Items by axis, with the free-form part of knowledge again as "knowledge_gain" where there is any.
+def with_parts(items: Mapping[str, Sequence[Item]], f1: bool = False) -> dict[str, Sequence[Item]]:
+    """Items by axis, with the free-form part of knowledge again as axes of its own where there is any.
 
     Args:
         items: Items by axis.
+        f1: Whether token F1 is wanted, as it is where some model gives no likelihoods.
 
     Returns:
-        The same and the part.
+        The same, "knowledge_gain" and, if wanted, "knowledge_f1".
     """
-    gains = [item for item in items.get("knowledge", ()) if item.group == "open"]
-    return {**items, "knowledge_gain": gains} if gains else dict(items)
+    free = [item for item in items.get("knowledge", ()) if item.group in ("open", "written")]
+    parts = {
+        "knowledge_gain": [item for item in free if item.group == "open"],
+        "knowledge_f1": [_by_f1(item) for item in free] if f1 else [],
+    }
+    return {**items, **{axis: part for axis, part in parts.items() if part}}
+
+
+def _by_f1(item: Item) -> Item:
+    """A free answer scored by its token F1."""
+    score = item.metrics["token_f1"] or 0.0
+    return item.model_copy(update={"axis": "knowledge_f1", "group": "written", "score": score})
+
+
+def any_written(records: Iterable[Records]) -> bool:
+    """Whether some method's answers were scored by token F1 alone."""
+    everything = (items for method in records for items in (method.before, *method.after.values()))
+    return any(item.group == "written" for items in everything for item in items.get("knowledge", ()))
 
 
 def summarise_drift(after: Mapping[str, Sequence[Item]]) -> Summary:
@@ -52,11 +69,12 @@ def summarise_drift(after: Mapping[str, Sequence[Item]]) -> Summary:
     return summarise(zeros, after).model_copy(update={"unit": "nats/token", "p_value": None, "test": None})
 
 
-def summarise_method(records: Records) -> dict[str, Summary]:
+def summarise_method(records: Records, f1: bool = False) -> dict[str, Summary]:
     """Every axis of one method.
 
     Args:
         records: Its items.
+        f1: Whether token F1 is an axis too.
 
     Returns:
         A summary for each axis that both its base and some seed were measured on.
@@ -64,8 +82,8 @@ def summarise_method(records: Records) -> dict[str, Summary]:
     Raises:
         UserError: An item stands twice in one file.
     """
-    before = with_gain(records.before)
-    after = {seed: with_gain(items) for seed, items in records.after.items()}
+    before = with_parts(records.before, f1)
+    after = {seed: with_parts(items, f1) for seed, items in records.after.items()}
     summaries = {}
     for axis in AXES:
         measured = {seed: items[axis] for seed, items in after.items() if items.get(axis)}
@@ -117,7 +135,8 @@ def compare_methods(records: Mapping[str, Records], *, reference: str | None = N
     Raises:
         UserError: An item stands twice in one file.
     """
-    pairs = {name: _pairs(method) for name, method in records.items()}
+    f1 = any_written(records.values())
+    pairs = {name: _pairs(method, f1) for name, method in records.items()}
     if reference is None:
         couples = list(combinations(records, 2))
     else:
@@ -133,9 +152,9 @@ def compare_methods(records: Mapping[str, Records], *, reference: str | None = N
     return _adjusted([row for row in rows if row.n])
 
 
-def _pairs(records: Records) -> dict[str, Paired]:
-    before = with_gain(records.before)
-    after = {seed: with_gain(items) for seed, items in records.after.items()}
+def _pairs(records: Records, f1: bool) -> dict[str, Paired]:
+    before = with_parts(records.before, f1)
+    after = {seed: with_parts(items, f1) for seed, items in records.after.items()}
     return {
         axis: pair(before[axis], {seed: items[axis] for seed, items in after.items() if items.get(axis)})
         for axis in AXES

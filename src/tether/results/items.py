@@ -30,7 +30,7 @@ class Item(BaseModel):
         score: Higher is better, except drift (nats per token). Finite, as every metric.
         reason: Why this score.
         metrics: Further per-item values; None where a metric does not apply to the item.
-        group: A part of the axis: "harmful", "harmless", "choice", "open", a service, an anchor group.
+        group: A part of the axis: "harmful", "harmless", "choice", "open", "written", a service, anchors.
     """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -131,8 +131,9 @@ def _first_fault(error: ValidationError) -> str:
 def scored(items: Sequence[Item]) -> tuple[list[Item], bool]:
     """The items that make up an axis's score, and whether it is a mean of its groups' means.
 
-    Knowledge is scored on multiple choice where there is any, else on the association gain; safety is the
-    mean of its harmful and its harmless part, so that neither outweighs the other by its number of prompts.
+    Knowledge is scored on multiple choice where there is any, else on the association gain, and not on the
+    token F1 of a model that gives no likelihoods: that is an axis of its own. Safety is the mean of its
+    harmful and its harmless part, so that neither outweighs the other by its number of prompts.
 
     Args:
         items: All items of one axis.
@@ -143,7 +144,7 @@ def scored(items: Sequence[Item]) -> tuple[list[Item], bool]:
     axis = items[0].axis if items else ""
     if axis == "knowledge":
         choice = [item for item in items if item.group == "choice"]
-        return choice or list(items), False
+        return choice or [item for item in items if item.group != "written"], False
     return list(items), axis == "safety"
 
 

@@ -12,8 +12,9 @@ from tether.results.items import AxisResult, write_text
 if TYPE_CHECKING:
     from pathlib import Path
 
-AXES = ("proficiency", "safety", "knowledge", "knowledge_gain")
-"""The axes that methods are compared on; results.json knows a fifth, "drift"."""
+AXES = ("proficiency", "safety", "knowledge", "knowledge_gain", "knowledge_f1")
+"""What methods are compared on; results.json knows "drift" besides. The last stands in where some method's
+model gives no likelihoods, for all of them, so that like is compared with like."""
 
 Unit = Literal["share", "bits/byte", "nats/token"]
 
@@ -99,9 +100,17 @@ class Summary(_Record):
 
 
 class MethodResult(_Record):
-    """All seeds of one method."""
+    """All seeds of one method.
+
+    Attributes:
+        base: What its change is told from.
+        service: Who tuned it, where that was not tether.
+        seeds: By number.
+        summary: By axis.
+    """
 
     base: str
+    service: str | None = None
     seeds: dict[str, SeedResult] = {}
     summary: dict[str, Summary] = {}
 
