@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tether.agent import generate
-from tether.agent.world import Split
+
+if TYPE_CHECKING:
+    from tether.agent.world import Split
 
 
 @pytest.mark.parametrize(
