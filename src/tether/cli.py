@@ -181,6 +181,30 @@ def align(base: Base, out: Out, as_json: Json = False) -> None:
 
 
 @app.command()
+def chat(
+    base: Annotated[
+        str | None, typer.Option(help="Hub id, folder, .gguf file or name; with --server its model's name.")
+    ] = None,
+    adapter: Annotated[Path | None, typer.Option(metavar="DIR", help="An adapter or a model folder.")] = None,
+    server: Annotated[
+        str | None, typer.Option(metavar="URL", help="An OpenAI-compatible API, as http://localhost:8000/v1.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Talk to the hotel agent; /quit or the end of input ends it."""
+    if base is None and server is None:
+        raise UserError("nobody is there to talk to", where="--base", fix="give --base BASE or --server URL")
+    if server is not None and adapter is not None:
+        fix = "name the server's model with --base"
+        raise UserError("a server has its own models, not an adapter", where="--adapter", fix=fix)
+    from tether import stages
+
+    outcome = stages.chat(base, adapter, server, as_json)
+    if as_json:
+        _print(outcome.record, outcome.text, as_json)
+
+
+@app.command()
 def judge(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Labelled answers, JSONL or CSV.")],
     name: Annotated[str, typer.Option("--judge", metavar="NAME", help="Which judge.")] = "rules",

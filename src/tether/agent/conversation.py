@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MOST_TURNS = 20  # of the agent, as the guest hears them
 MOST_CALLS = 8  # one after the other, without a word to the guest
+MOST_STEPS = 48  # turns and calls together
 
 End = Literal["", "content", "gave_up", "too_long"]
 
@@ -51,21 +52,22 @@ class Conversation(Session):
         rng = random.Random(f"{scene.name}/trial {trial}")
         alone = stage.goal.wish.get("guests") == 1
         self._voice = GuestSpeech(rng, stage.desk.today, scene.split, alone)
-        self._calls = 0
+        self._calls = self._steps = 0
         self._say(self._listener.open())
 
     def go_on(self, text: str) -> None:
         """Take what the agent wrote, and let the guest answer what it hears of it."""
         words = self.take(text)
+        self._steps += 1
         if words is None:
             self._calls += 1
-            self.end = "too_long" if self._calls >= MOST_CALLS else ""
+            self.end = "too_long" if self._calls >= MOST_CALLS or self._steps >= MOST_STEPS else ""
             return
         self.spoken.append(words)
         self._calls = 0
         if self.meant[-1][-1].kind in LEAVING:  # the agent has had its last word
             self.end = "content"
-        elif len(self.spoken) >= MOST_TURNS:
+        elif len(self.spoken) >= MOST_TURNS or self._steps >= MOST_STEPS:
             self.end = "too_long"
         else:
             self._say(self._listener.answer(words))
@@ -77,19 +79,22 @@ class Conversation(Session):
             self.end = "gave_up"
 
 
-def hold(scenes: Sequence[Scene], speaker: Speaker, *, trials: int = 1) -> list[Conversation]:
+def hold(
+    scenes: Sequence[Scene], speaker: Speaker, *, trials: int = 1, label: str = "Conversations"
+) -> list[Conversation]:
     """Let an agent hold conversations, all of them side by side, so that a model can answer in batches.
 
     Args:
         scenes: The cases.
         speaker: The agent.
         trials: How often each case is played, the guest in other words each time.
+        label: What the progress is called.
 
     Returns:
         The conversations, over; those of one case together.
     """
     talks = [Conversation(scene, trial) for scene in scenes for trial in range(trials)]
-    with task("Conversations", len(talks)) as progress:
+    with task(label, len(talks)) as progress:
         going = talks
         while going:
             for talk, text in zip(going, speaker.replies(going), strict=True):

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tether.axes.conversations import conversations
 from tether.axes.knowledge import knowledge
 from tether.axes.proficiency import proficiency
 from tether.axes.safety import safety
 from tether.chatdata.leaks import Text, user_words
+from tether.config import CONVERSATION_TRIALS
 from tether.sources import ChoiceItem, load_dialogues, load_knowledge, load_safety
 
 if TYPE_CHECKING:
@@ -38,10 +40,16 @@ def _question(item: Any) -> str:
     return str(item.question if isinstance(item, ChoiceItem) else item.instruction)
 
 
+def _proficiency(model: LocalModel, chats: Sequence[Any], source: str) -> list[Item]:
+    """Whole conversations where the source is one of them, else single steps of dialogues."""
+    score = conversations if source in CONVERSATION_TRIALS else proficiency
+    return score(model, chats, source=source)
+
+
 REGISTRY: dict[str, Axis] = {
     "proficiency": Axis(
         lambda name, limit: load_dialogues(name, split="test", limit=limit),
-        lambda model, chats, source: proficiency(model, chats, source=source),
+        _proficiency,
         user_words,
     ),
     "safety": Axis(
