@@ -66,11 +66,14 @@ def test_the_gold_policy_always_succeeds_and_breaks_no_rule() -> None:
     assert [one.reason for one in gold() if not one.success or one.breaches or one.invalid] == []
 
 
+@pytest.mark.parametrize("words", ["", "Which city would you like to stay in?"])
+def test_doing_nothing_gets_nowhere(words: str) -> None:
+    assert share(outcomes(Always(words))) <= 0.05
+
+
 @pytest.mark.parametrize(
     "words",
     [
-        "",
-        "Which city would you like to stay in?",
         "Your room is booked. Goodbye!",
         "I am sorry, nothing is free in that city. Goodbye!",
         "I am sorry, I can't do that.",
@@ -79,12 +82,12 @@ def test_the_gold_policy_always_succeeds_and_breaks_no_rule() -> None:
         "Bananas are yellow. " * 30,
     ],
 )
-def test_an_agent_that_always_does_the_same_gets_nowhere(words: str) -> None:
-    assert share(outcomes(Always(words))) <= 0.05
+def test_nonsense_gets_nowhere_either(words: str) -> None:
+    assert share(outcomes(Always(words), cases()[:30])) <= 0.05
 
 
 def test_every_conversation_comes_to_an_end() -> None:
-    for talk in hold(cases()[:40], Always("Would you like Hotel Saffron, or Tower Hotel?")):
+    for talk in hold(cases()[:20], Always("Would you like Hotel Saffron, or Tower Hotel?")):
         assert talk.end
         assert len(talk.spoken) <= MOST_TURNS
 
@@ -237,7 +240,7 @@ def test_a_fact_is_told_or_not(topic: str, value: str, text: str, told: bool) ->
 
 
 def test_gold_conversations_train_too_and_the_splits_share_no_wording() -> None:
-    chats = {split: gold_chats(60, seed=0, split=split) for split in ("train", "dev", "test")}
+    chats = {split: gold_chats(40, seed=0, split=split) for split in ("train", "dev", "test")}
     said = {split: _sentences(split, chats) for split in chats}
     for split in ("dev", "test"):
         shared = [sentence for sentence in said[split] if sentence in set(said["train"])]
