@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,43 +12,16 @@ from tether.agent.scenes import scenes
 from tether.agent.scoring import outcome
 from tether.agent.server import ServerSpeaker, wire_messages, written
 from tether.agent.speakers import GoldSpeaker
-from tether.chatdata.rendering import parse_turn
+from tether.chatdata.rendering import agent_text, parse_turn
 from tether.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    Serving = Callable[[Callable[[dict[str, Any]], tuple[int, dict[str, Any]]]], AbstractContextManager[str]]
 
 Answer = dict[str, Any]
-
-
-@contextmanager
-def serving(answer: Callable[[dict[str, Any]], tuple[int, Answer]]) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._send(200, {"data": [{"id": "served"}]})
-
-        def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self._send(*answer(asked))
-
-        def _send(self, code: int, told: Answer) -> None:
-            body = json.dumps(told).encode()
-            self.send_response(code)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def completion(text: str) -> Answer:
@@ -66,7 +36,7 @@ def completion(text: str) -> Answer:
     }
 
 
-def test_a_server_that_plays_the_gold_policy_holds_whole_conversations() -> None:
+def test_a_server_that_plays_the_gold_policy_holds_whole_conversations(serving: Serving) -> None:
     cases = scenes(6, seed=3, split="test")
     gold = {
         json.dumps(wire_messages(talk.messages[:index])): written(completion_of(talk, index))
@@ -88,13 +58,11 @@ def test_a_server_that_plays_the_gold_policy_holds_whole_conversations() -> None
 
 
 def completion_of(talk: Conversation, index: int) -> dict[str, Any]:
-    from tether.chatdata.rendering import agent_text
-
     message: dict[str, Any] = completion(agent_text(talk.messages[index]))["choices"][0]["message"]
     return message
 
 
-def test_a_busy_server_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_server_is_asked_again(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "key")
     codes = iter([503, 200])
     talk = Conversation(scenes(1, seed=3, split="test")[0])
@@ -107,7 +75,7 @@ def test_a_busy_server_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     [(401, {"error": "no key"}, "answers 401"), (200, {}, "without a chat completion")],
 )
 def test_a_server_that_refuses_or_speaks_another_language_is_the_users_mistake(
-    code: int, told: Answer, says: str
+    serving: Serving, code: int, told: Answer, says: str
 ) -> None:
     talk = Conversation(scenes(1, seed=3, split="test")[0])
     with serving(lambda asked: (code, told)) as url, pytest.raises(UserError, match=says):
