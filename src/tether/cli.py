@@ -192,16 +192,11 @@ def chat(
     as_json: Json = False,
 ) -> None:
     """Talk to the hotel agent; /quit or the end of input ends it."""
-    if base is None and server is None:
-        raise UserError("nobody is there to talk to", where="--base", fix="give --base BASE or --server URL")
-    if server is not None and adapter is not None:
-        fix = "name the server's model with --base"
-        raise UserError("a server has its own models, not an adapter", where="--adapter", fix=fix)
-    from tether import stages
+    from tether.agent.terminal import chat as talk
 
-    outcome = stages.chat(base, adapter, server, as_json)
+    session = talk(base, adapter, server, quiet=as_json)
     if as_json:
-        _print(outcome.record, outcome.text, as_json)
+        _print({"messages": session.messages}, "", as_json)
 
 
 @app.command()

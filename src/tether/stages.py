@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from tether.agent.session import Speaker
     from tether.anchors.build import AnchorSettings
 
 LEARNED, LEARNED_END = "\x1b[32m", "\x1b[0m"
@@ -217,39 +216,6 @@ def _moved(change: dict[str, Any]) -> str:
         return ""
     chance = "" if change["p_value"] is None else f" (p {change['p_value']:.3g})"
     return f"; {change['delta']:+.3f} against before{chance}"
-
-
-def chat(base: str | None, adapter: Path | None, server: str | None, quiet: bool = False) -> Outcome:
-    """Let a person at the terminal talk to the hotel agent.
-
-    Args:
-        base: The model; with a server, its name there.
-        adapter: What it is tuned with.
-        server: The base of an OpenAI-compatible API, instead of a model in this process.
-        quiet: Show the talk on stderr, since stdout is for the record.
-
-    Raises:
-        UserError: The model or the server will not do.
-    """
-    from rich.console import Console
-
-    from tether.agent.terminal import talk, typed
-
-    console = Console(stderr=quiet)
-    session = talk(_speaker(base or "", adapter, server), typed(console), console)
-    return Outcome({"messages": session.messages}, "")
-
-
-def _speaker(base: str, adapter: Path | None, server: str | None) -> Speaker:
-    if server is not None:
-        from tether.agent.server import ServerSpeaker
-
-        return ServerSpeaker(server, base or None)
-    from tether.agent.live import ModelSpeaker
-
-    resolved = bases.resolve(base)
-    tokenizer = bases.load_tokenizer(resolved)
-    return ModelSpeaker(LocalModel(bases.load_tuned(resolved, adapter), tokenizer, str(adapter or base)))
 
 
 def judge(file: Path, name: str) -> Outcome:

@@ -23,13 +23,12 @@ class ModelSpeaker:
 
     Args:
         model: The model.
-        temperature: 0 is greedy.
-        seed: Of the sampling; every round of replies has one of its own.
+        temperature: 0 is greedy; else every batch of replies is sampled with a seed of its own.
     """
 
-    def __init__(self, model: LocalModel, *, temperature: float = 0.0, seed: int = 0) -> None:
+    def __init__(self, model: LocalModel, *, temperature: float = 0.0) -> None:
         self.model, self.temperature = model, temperature
-        self._round = seed * 1_000_003
+        self._batch = 0
 
     def replies(self, sessions: Sequence[Session]) -> list[str]:
         """The model's next turn in each conversation; nothing where its context is full."""
@@ -38,13 +37,13 @@ class ModelSpeaker:
         replies = [""] * len(sessions)
         for batch in batches_by_length([len(prompts[number]) for number in waiting], BATCH_TOKENS):
             rows = [waiting[index] for index in batch]
-            self._round += 1
+            self._batch += 1
             answers = self.model.generate(
                 [prompts[row] for row in rows],
                 max_new_tokens=REPLY_TOKENS,
                 label="Replies",
                 temperature=self.temperature,
-                seed=self._round,
+                seed=self._batch,
             )
             for row, answer in zip(rows, answers, strict=True):
                 replies[row] = answer

@@ -28,11 +28,8 @@ class Always:
         return [self.words for _ in sessions]
 
 
-@dataclass(frozen=True)
 class GoldSpeaker:
     """The gold policy in words; it alone knows what the simulated guest means (``Session.meant``)."""
-
-    seed: int = 0
 
     def replies(self, sessions: Sequence[Session]) -> list[str]:
         """The next call or words of each conversation."""
@@ -53,7 +50,7 @@ class GoldSpeaker:
             said = [policy.reply(acts) for acts in session.meant][-1]
         except _NextCall as wanted:
             return agent_text({"content": "", "tool_calls": [vars(wanted)]})
-        rng = random.Random(f"{self.seed}/{session.messages[1:]}")
+        rng = random.Random(repr(session.messages[1:]))
         return agent_speech.say(rng, said)
 
 

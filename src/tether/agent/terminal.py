@@ -5,23 +5,62 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.text import Text
 
 from tether.agent.conversation import MOST_CALLS
 from tether.agent.scenes import rules_prompt
+from tether.agent.server import ServerSpeaker
 from tether.agent.session import Session
 from tether.agent.tools import Desk, compact
 from tether.agent.world import first_day, world
+from tether.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    from rich.console import Console
+    from pathlib import Path
 
     from tether.agent.session import Made, Speaker
 
 QUIT = "/quit"
 GUEST, AGENT, NOTE = "You: ", "Agent: ", "dim"
+
+
+def chat(base: str | None, adapter: Path | None, server: str | None, *, quiet: bool = False) -> Session:
+    """Let whoever sits at the terminal talk to the agent.
+
+    Args:
+        base: The model; with a server, its name there, or None for the server's first.
+        adapter: What the model is tuned with.
+        server: The base of an OpenAI-compatible API, instead of a model in this process.
+        quiet: Show the talk on stderr, since stdout is for the record.
+
+    Returns:
+        The conversation.
+
+    Raises:
+        UserError: There is neither model nor server, or it will not do.
+    """
+    console = Console(stderr=quiet)
+    return talk(_speaker(base, adapter, server), typed(console), console)
+
+
+def _speaker(base: str | None, adapter: Path | None, server: str | None) -> Speaker:
+    if server is not None:
+        if adapter is not None:
+            fix = "name the server's model with --base"
+            raise UserError("a server has its own models, not an adapter", where="--adapter", fix=fix)
+        return ServerSpeaker(server, base)
+    if base is None:
+        raise UserError("nobody is there to talk to", where="--base", fix="give --base BASE or --server URL")
+    # Seconds to import, which a server's guest need not wait.
+    from tether import bases
+    from tether.agent.live import ModelSpeaker
+    from tether.inference import LocalModel
+
+    resolved = bases.resolve(base)
+    tokenizer = bases.load_tokenizer(resolved)
+    return ModelSpeaker(LocalModel(bases.load_tuned(resolved, adapter), tokenizer, str(adapter or base)))
 
 
 def talk(speaker: Speaker, lines: Iterable[str], console: Console) -> Session:
