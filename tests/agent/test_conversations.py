@@ -218,6 +218,21 @@ def test_errors_of_the_agent_are_counted_and_it_can_recover_from_them() -> None:
     assert talk.goal.wish["city"] in talk.messages[-1]["content"]
 
 
+def test_a_guest_who_is_not_understood_says_all_of_its_wish_again_and_then_gives_up() -> None:
+    talk = Conversation(of_group("named_hotel")[0])
+    for _ in range(3):
+        talk.go_on("Bananas are yellow.")
+    wish = talk.goal.wish
+    assert [act.kind for act in talk.meant[-1]] == ["insist", "want"] or talk.meant[-1][0].kind == "give_up"
+    restated = next(
+        act for acts in talk.meant for act in acts if act.kind == "want" and acts[0].kind == "insist"
+    )
+    assert restated.slots["hotel"] == wish["hotel"]
+    assert restated.slots["nights"] == wish["nights"]
+    talk.go_on("Bananas are yellow.")
+    assert talk.end == "gave_up"
+
+
 @pytest.mark.parametrize(
     ("topic", "value", "text", "told"),
     [
@@ -240,7 +255,7 @@ def test_a_fact_is_told_or_not(topic: str, value: str, text: str, told: bool) ->
 
 
 def test_gold_conversations_train_too_and_the_splits_share_no_wording() -> None:
-    chats = {split: gold_chats(40, seed=0, split=split) for split in ("train", "dev", "test")}
+    chats = {split: gold_chats(70, seed=0, split=split) for split in ("train", "dev", "test")}
     said = {split: _sentences(split, chats) for split in chats}
     for split in ("dev", "test"):
         shared = [sentence for sentence in said[split] if sentence in set(said["train"])]

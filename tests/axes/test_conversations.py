@@ -7,8 +7,10 @@ import pytest
 from tether.agent.speakers import Always, GoldSpeaker
 from tether.axes.conversations import judged
 from tether.axes.registry import load_axes, measure
+from tether.config import Study
 from tether.results import aggregate
 from tether.sources import load_dialogues
+from tether.sources.load import fingerprint
 from tether.stats import pass_hat_k
 
 if TYPE_CHECKING:
@@ -62,3 +64,11 @@ def test_a_live_model_holds_conversations_through_the_axis(live: LocalModel, sou
     assert len({item.id for item in items}) == len(items)
     assert {item.cluster for item in items} == {chat.id for chat in loaded["proficiency"][source]}
     assert all(item.metrics["turns"] is not None for item in items)
+
+
+def test_a_study_that_trains_on_conversations_measures_held_out_ones() -> None:
+    study = Study.model_validate({"base": "b", "data": CHATS, "methods": {"lora": {}}})
+    assert study.axes.proficiency == [CHATS]
+    assert fingerprint(CHATS) == fingerprint("builtin:hotels")
+    measured, trained = (load_dialogues(CHATS, split=split, limit=3) for split in ("test", "train"))
+    assert not {chat.id for chat in measured} & {chat.id for chat in trained}

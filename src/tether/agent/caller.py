@@ -69,10 +69,9 @@ class Caller(Guest):
         """The whole wish again, to an agent that does not follow."""
         if self._goal.intent == "info":
             return [Act("insist")]
-        keys = ("reference", "check_in", "nights", "guests", "city", "hotel")
-        wish = {key: self._wish[key] for key in keys if key in self._wish}
-        if "city" in wish:
-            wish.pop("hotel", None)
+        wish = {key: value for key, value in self._wish.items() if key != "name"}
+        if "hotel" in wish:
+            wish.pop("city", None)
         return [Act("insist"), Act("want", {"intent": self._goal.intent, **wish})]
 
     def _on_no_city(self, slots: Slots) -> list[Act]:

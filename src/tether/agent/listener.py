@@ -131,7 +131,7 @@ class Listener:
         liked = [name for name in self._taste if name in named]
         if liked:
             named = (liked[0],)
-        elif self._may_ask_for_others:
+        elif self._may_ask_for_others and self._goal.wish.get("hotel") not in named:
             return [Act("another")]
         return self._tell("offer", hotels=[{"hotel": name} for name in named])
 
