@@ -206,6 +206,25 @@ def align(base: Base, out: Out, as_json: Json = False) -> None:
 
 
 @app.command()
+def chat(
+    base: Annotated[
+        str | None, typer.Option(help="Hub id, folder, .gguf file or name; with --server its model's name.")
+    ] = None,
+    adapter: Annotated[Path | None, typer.Option(metavar="DIR", help="An adapter or a model folder.")] = None,
+    server: Annotated[
+        str | None, typer.Option(metavar="URL", help="An OpenAI-compatible API, as http://localhost:8000/v1.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Talk to the hotel agent; /quit or the end of input ends it."""
+    from tether.agent.terminal import chat as talk
+
+    session = talk(base, adapter, server, quiet=as_json)
+    if as_json:
+        _print({"messages": session.messages}, "", as_json)
+
+
+@app.command()
 def judge(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Labelled answers, JSONL or CSV.")],
     name: Annotated[str, typer.Option("--judge", metavar="NAME", help="Which judge.")] = "rules",

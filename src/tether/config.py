@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 # How many dialogues the built-in hotel gives for each use where a study names no number.
 HOTEL_DIALOGUES: Mapping[str, int] = {"train": 400, "dev": 60, "test": 60}
 
+# Whole conversations by source: how often each case is tried, and at what temperature.
+CONVERSATION_TRIALS: Mapping[str, tuple[int, float]] = {
+    "builtin:conversations": (1, 0.0),
+    "builtin:conversations-x4": (4, 0.7),
+}
+
 Budget = float | dict[str, float]
 Positive = Annotated[float, Field(gt=0)]
 
@@ -208,7 +214,11 @@ class Study(_Strict):
     @classmethod
     def _test_where_trained(cls, data: Any) -> Any:
         """A named data set has a test part of its own; a user's file has none, so it must be named."""
-        if not isinstance(data, dict) or data.get("data") not in ("builtin:hotels", "sgd_hotels"):
+        if not isinstance(data, dict) or data.get("data") not in (
+            "builtin:hotels",
+            "builtin:conversations",
+            "sgd_hotels",
+        ):
             return data
         axes = data.get("axes") or {}
         return {**data, "axes": {"proficiency": data["data"], **axes}} if isinstance(axes, dict) else data

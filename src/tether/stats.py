@@ -7,6 +7,7 @@ one prompt are not independent, so whole clusters are drawn, never single items.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import comb
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -137,6 +138,24 @@ def _sign_p_value(drawn: NDArray[np.float64]) -> float:
     """Two-sided p-value from the draws' signs; draws at zero count on both sides."""
     tail = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
     return min(1.0, 2 * (tail + 1) / (len(drawn) + 1))
+
+
+def pass_hat_k(successes: int, trials: int, k: int) -> float:
+    """The chance that ``k`` trials of one case all succeed (pass^k of tau-bench, arXiv:2406.12045).
+
+    Unbiased: the share of all choices of ``k`` among the trials made in which every one succeeded.
+
+    Args:
+        successes: Trials that succeeded.
+        trials: Trials made, of the same case.
+        k: How many must succeed, at most ``trials``.
+
+    Raises:
+        ValueError: Not 0 <= successes <= trials, or not 1 <= k <= trials.
+    """
+    if not (0 <= successes <= trials and 1 <= k <= trials):
+        raise ValueError(f"{successes} of {trials} trials say nothing of {k} in a row")
+    return comb(successes, k) / comb(trials, k)
 
 
 def mcnemar_exact(only_before: int, only_after: int) -> float:

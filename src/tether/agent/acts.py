@@ -17,10 +17,12 @@ class Act:
     """One thing that is said.
 
     Guests: greet, remark, want (the first wish, with ``intent``), inform, rethink (a change of mind),
-    amend (what to change in a booking), ask, ask_rooms, choose, accept, decline, yes, no, bye.
+    amend (what to change in a booking), ask, ask_rooms, choose, accept, decline, yes, no, bye, demand (what
+    must be refused); said only to an agent off the gold path: another (offer), same (as booked), insist (on
+    the wish so far ignored), give_up.
     Agents: greet, nice, ask, offer, nearest, no_city, no_hotel, nothing, sold_out, rooms, info, prompt,
-    confirm, booked, not_found, changed, cannot_change, confirm_cancel, cancelled, kept, bye, part (a goodbye
-    to a guest who found nothing).
+    confirm, booked, not_found, changed, cannot_change, confirm_cancel, cancelled, kept, refuse, bye, part (a
+    goodbye to a guest who found nothing).
     """
 
     kind: str

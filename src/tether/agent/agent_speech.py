@@ -92,6 +92,10 @@ SPOKEN: dict[str, tuple[str, ...]] = {
         "Your booking {reference} at {hotel} is cancelled and you get ${refund} back. Anything else?",
     ),
     "kept": ("All right, booking {reference} stays as it is. Anything else?",),
+    "refuse": (
+        "I am sorry, I can't do that.",
+        "I'm afraid that is not something I can do for you.",
+    ),
     "bye": ("You're welcome. Goodbye!", "Thank you for choosing us. Goodbye!"),
     "part": ("I understand. Goodbye!", "I am sorry that it did not work out. Goodbye!"),
     "prompt_choose": ("Would you like to book it?", "Shall I look up the price of your stay there?"),

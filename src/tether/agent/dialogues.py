@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cache
 from typing import Any
 
 from tether.agent import agent_speech
@@ -65,6 +66,7 @@ def system_prompt(today: date) -> str:
     return SYSTEM_PROMPT.format(weekday=f"{today:%A}", today=today.isoformat())
 
 
+@cache
 def tool_schemas() -> tuple[dict[str, Any], ...]:
     """The agent's tools in canonical form."""
     return tuple(tool.schema for tool in TOOLS.values())

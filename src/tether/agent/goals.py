@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from tether.agent.inventory import Stay, Unavailable
+from tether.agent.inventory import Booking, Stay, Unavailable
 from tether.agent.world import CITIES, FACILITIES, FIRST_NAMES, HOTELS, LAST_NAMES, NOT_SERVED, Split
 
 if TYPE_CHECKING:
@@ -209,17 +209,22 @@ def _question(rng: random.Random, desk: Desk, split: Split) -> Goal:
     )
 
 
-def _standing(rng: random.Random, desk: Desk, split: Split) -> tuple[Slots, Stay]:
-    """Put a booking into the books and return what the guest knows of it."""
+def book_somewhere(rng: random.Random, desk: Desk, split: Split) -> tuple[Booking, Stay]:
+    """Put a booking into the desk's books; returns it, and the stay as it was asked for."""
     while True:
         wish = _draw_wish(rng, desk, split)
         stay = Stay(wish["check_in"], wish["nights"], wish["guests"], wish.get("rooms", 1))
         hotel = rng.choice(desk.inventory.hotels(wish["city"]))
         try:
-            booking = desk.inventory.book(hotel, stay, wish["name"])
+            return desk.inventory.book(hotel, stay, wish["name"]), stay
         except Unavailable:
             continue
-        return {"reference": booking.reference}, stay
+
+
+def _standing(rng: random.Random, desk: Desk, split: Split) -> tuple[Slots, Stay]:
+    """What the guest knows of a booking that is put into the books."""
+    booking, stay = book_somewhere(rng, desk, split)
+    return {"reference": booking.reference}, stay
 
 
 def _change(rng: random.Random, desk: Desk, split: Split) -> Goal:

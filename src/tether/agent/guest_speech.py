@@ -51,6 +51,8 @@ class GuestSpeech:
                 else self.rng.choice(("the hotel", "the hotel", slots["hotel"]))
             )
             return self._pick(f"ask_{slots['topic']}", h=hotel)
+        if act.kind == "demand":
+            return self._pick(f"demand_{slots['kind']}", name=slots["name"], reference=slots["reference"])
         if act.kind == "choose" and "room" in slots:
             return self._pick("choose_room", room=ROOMS[slots["room"]])
         if act.kind == "yes" and "name" in slots:
@@ -103,7 +105,11 @@ class GuestSpeech:
         stay: Slots = {key: slots[key] for key in ("check_in", "nights") if key in slots}
         said += [self._about("inform", stay)] if stay else []
         said += [self._about("inform", {"guests": slots["guests"]})] if "guests" in slots else []
-        said += [self._pick("inform_reference", reference=slots["reference"])] if "reference" in slots else []
+        said += [
+            self._pick(f"inform_{key}", **{key: slots[key]})
+            for key in ("reference", "hotel", "name")
+            if key in slots
+        ]
         return " ".join(said)
 
     def _about(self, manner: str, slots: Slots) -> str:

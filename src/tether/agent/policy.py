@@ -77,6 +77,12 @@ class Policy:
         waiting = {"pending": self._pending, "hotel": slots["hotel"], "name": self._known.get("name")}
         return [answer, Act("prompt", waiting)]
 
+    def _on_insist(self, slots: Slots) -> list[Act]:
+        return []
+
+    def _on_demand(self, slots: Slots) -> list[Act]:
+        return [Act("refuse"), Act("prompt", {"pending": "more"})]
+
     def _on_ask_rooms(self, slots: Slots) -> list[Act]:
         stay = {key: self._known[key] for key in ("check_in", "nights")}
         result = self._call("room_details", {"hotel": slots["hotel"], **_json(stay)})

@@ -6,10 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tether.axes.conversations import conversations
 from tether.axes.knowledge import knowledge
 from tether.axes.proficiency import proficiency
 from tether.axes.safety import safety
 from tether.chatdata.leaks import Text, user_words
+from tether.config import CONVERSATION_TRIALS
+from tether.errors import UserError
+from tether.inference import LocalModel
 from tether.sources import ChoiceItem, load_dialogues, load_knowledge, load_safety
 
 if TYPE_CHECKING:
@@ -38,10 +42,24 @@ def _question(item: Any) -> str:
     return str(item.question if isinstance(item, ChoiceItem) else item.instruction)
 
 
+def _proficiency(model: Answers, chats: Sequence[Any], source: str) -> list[Item]:
+    """Whole conversations where the source is one of them, else single steps of dialogues.
+
+    Raises:
+        UserError: A hosted model is to hold whole conversations.
+    """
+    if source not in CONVERSATION_TRIALS:
+        return proficiency(model, chats, source=source)
+    if not isinstance(model, LocalModel):
+        fix = "measure it on single steps, with builtin:hotels"
+        raise UserError("a hosted model cannot hold whole conversations yet", where=source, fix=fix)
+    return conversations(model, chats, source=source)
+
+
 REGISTRY: dict[str, Axis] = {
     "proficiency": Axis(
         lambda name, limit: load_dialogues(name, split="test", limit=limit),
-        lambda model, chats, source: proficiency(model, chats, source=source),
+        _proficiency,
         user_words,
     ),
     "safety": Axis(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tether.bases import EMBEDDED, resolve, sha256_of
-from tether.config import HOTEL_DIALOGUES, did_you_mean
+from tether.config import CONVERSATION_TRIALS, HOTEL_DIALOGUES, did_you_mean
 from tether.errors import UserError
 from tether.sources.items import ChoiceItem, OpenItem, SafetyItem, parse_knowledge, parse_safety, sample
 from tether.sources.public import PUBLIC, locate
@@ -25,7 +25,9 @@ BUILTIN: dict[str, tuple[Kind, tuple[str, ...]]] = {
     "builtin:safety": ("safety", ("harmful.jsonl", "harmless.jsonl")),
     "builtin:knowledge": ("knowledge", ("knowledge_choice.jsonl", "knowledge_open.jsonl")),
     "builtin:hotels": ("chats", ()),
+    **{name: ("chats", ()) for name in CONVERSATION_TRIALS},
 }
+GENERATED = ("builtin:hotels", *CONVERSATION_TRIALS)
 
 
 def load_safety(name: str, *, limit: int | None = None, seed: int = 0) -> list[SafetyItem]:
@@ -72,7 +74,7 @@ def load_dialogues(name: str, *, split: Split, limit: int | None = None, seed: i
     """The dialogues of a source.
 
     Args:
-        name: ``builtin:hotels``, ``sgd_hotels``, or a chat file.
+        name: ``builtin:hotels``, ``builtin:conversations``, ``sgd_hotels``, or a chat file.
         split: Which part of a set that has parts; Schema-Guided Dialogue's dev part serves as "test" too.
         limit: So many: generated for the built-in hotel, else a seeded sample; None is all.
         seed: Of the sample.
@@ -85,6 +87,10 @@ def load_dialogues(name: str, *, split: Split, limit: int | None = None, seed: i
         from tether.agent import generate
 
         return generate(limit or HOTEL_DIALOGUES[split], seed=seed, split=split)
+    if name in CONVERSATION_TRIALS:
+        from tether.agent.examples import gold_chats
+
+        return [*gold_chats(limit or HOTEL_DIALOGUES[split], seed=seed, split=split)]
     from tether.chatdata.chats import load_chats
 
     return sample(load_chats(_file(name, split)), limit, seed=seed, source=name)
@@ -101,7 +107,7 @@ def builtin_prompts(use: Use) -> list[SafetyItem]:
 
 def fingerprint(name: str, split: Split = "test") -> dict[str, str]:
     """The sha256 of each file that a source is read from; of the generator itself for the built-in hotel."""
-    if name == "builtin:hotels":
+    if name in GENERATED:
         folder = Path(str(resources.files("tether.agent")))
         code = sorted(file for file in folder.iterdir() if file.suffix in (".py", ".yaml"))
         return {"tether.agent": hashlib.sha256(b"".join(file.read_bytes() for file in code)).hexdigest()}
