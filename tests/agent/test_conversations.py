@@ -220,17 +220,15 @@ def test_errors_of_the_agent_are_counted_and_it_can_recover_from_them() -> None:
 
 def test_a_guest_who_is_not_understood_says_all_of_its_wish_again_and_then_gives_up() -> None:
     talk = Conversation(of_group("named_hotel")[0])
-    for _ in range(3):
+    while not talk.end:
         talk.go_on("Bananas are yellow.")
     wish = talk.goal.wish
-    assert [act.kind for act in talk.meant[-1]] == ["insist", "want"] or talk.meant[-1][0].kind == "give_up"
     restated = next(
         act for acts in talk.meant for act in acts if act.kind == "want" and acts[0].kind == "insist"
     )
     assert restated.slots["hotel"] == wish["hotel"]
     assert restated.slots["nights"] == wish["nights"]
-    talk.go_on("Bananas are yellow.")
-    assert talk.end == "gave_up"
+    assert (talk.end, len(talk.spoken)) == ("gave_up", 3)
 
 
 @pytest.mark.parametrize(
