@@ -26,9 +26,9 @@ def test_the_demo_is_small_and_needs_nothing_from_outside() -> None:
     assert len(study.seeds) == 1
 
 
-def test_the_first_study_tries_three_rates_and_three_seeds() -> None:
+def test_the_first_study_tries_several_rates_and_three_seeds() -> None:
     study = load_study(STUDIES[0].with_name("first-study.yaml"))
-    assert len(study.plan("lora").learning_rates) == len(study.plan("full").learning_rates) == 3
+    assert all(len(study.plan(rival).learning_rates) >= 3 for rival in ("lora", "full"))
     assert len(study.seeds) == 3
     assert study.limits == {"dolly": 300, "arc_easy": 500}
 
