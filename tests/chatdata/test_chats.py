@@ -73,6 +73,12 @@ def test_content_may_be_cut_into_parts_of_text(tmp_path: Path) -> None:
     assert chat.messages[1]["content"] == "Hello"
 
 
+def test_a_turn_of_weight_0_is_neither_learned_nor_measured(tmp_path: Path) -> None:
+    talk = [TALK[0], {**TALK[1], "weight": 0}, TALK[0], {**TALK[1], "weight": 1}]
+    (chat,) = load_chats(written(tmp_path, {"messages": talk}))
+    assert chat.agent_turns == [3]
+
+
 def test_a_json_list_is_read_as_its_rows(tmp_path: Path) -> None:
     path = written(
         tmp_path, json.dumps([{"messages": TALK}, {"messages": TALK}], indent=1), name="chats.json"
@@ -108,6 +114,9 @@ def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
             {"messages": [{**TALK[0], "tool_calls": [FIND]}, TALK[1]]},
             "tool_calls must be a list in an assistant's",
         ),
+        ({"messages": [{**TALK[0], "weight": 0}, TALK[1]]}, r"\(message 1\): the weight 0 does not fit"),
+        ({"messages": [TALK[0], {**TALK[1], "weight": 2}]}, r"\(message 2\): the weight 2 does not fit"),
+        ({"messages": [TALK[0], {**TALK[1], "weight": 0}]}, ":2: the chat has no assistant turn"),
         (calling({"name": "find", "arguments": '{"city": '}), "the arguments of find are not JSON"),
         (calling({"name": "find", "arguments": [1]}), "the arguments of find must be an object"),
         (calling({"function": "find"}), "a tool call has no name"),

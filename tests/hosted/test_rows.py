@@ -66,11 +66,19 @@ def test_a_line_separator_within_text_does_not_cut_a_row() -> None:
 )
 def test_what_a_service_would_refuse_is_refused_here(messages: Sequence[dict[str, Any]], fault: str) -> None:
     with pytest.raises(UserError, match=f"^chats.jsonl:3.*{fault}"):
-        training_row(chat(*messages))
+        training_row(chat(*messages), OPENAI)
 
 
 def test_a_call_may_be_the_last_word() -> None:
-    assert training_row(chat(USER, CALL))["messages"][-1]["content"] is None
+    assert training_row(chat(USER, CALL), OPENAI)["messages"][-1]["content"] is None
+
+
+def test_a_turn_that_is_not_to_be_learned_goes_out_as_such_where_weights_are_known() -> None:
+    weighted = chat(USER, {**AGENT, "weight": 0}, USER, AGENT)
+    sent = training_row(weighted, OPENAI)["messages"]
+    assert [message.get("weight") for message in sent] == [None, 0, None, None]
+    with pytest.raises(UserError, match="^chats.jsonl:3.*Together AI knows no weight"):
+        training_row(weighted, TOGETHER)
 
 
 def test_too_few_chats() -> None:

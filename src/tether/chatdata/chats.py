@@ -34,7 +34,8 @@ class Chat:
     Attributes:
         id: Unique within its file, the same whenever the file is read.
         messages: ``{"role", "content"}``; an assistant's may have ``tool_calls`` as a list of ``{"name",
-            "arguments"}`` with arguments as an object; a tool's has ``name`` where the file gave one.
+            "arguments"}`` with arguments as an object, and ``weight`` 0 where it is not to be learned; a
+            tool's has ``name`` where the file gave one.
         tools: ``{"name", "description", "parameters"}``, parameters as a JSON Schema.
         source: "file:line".
         group: The service or scenario, to be reported apart.
@@ -48,8 +49,12 @@ class Chat:
 
     @property
     def agent_turns(self) -> list[int]:
-        """Indices of the agent's messages."""
-        return [index for index, message in enumerate(self.messages) if message["role"] == "assistant"]
+        """Indices of the agent's messages that are learned and measured."""
+        return [index for index, message in enumerate(self.messages) if _is_learned(message)]
+
+
+def _is_learned(message: Message) -> bool:
+    return message["role"] == "assistant" and message.get("weight") != 0
 
 
 def calls_of(message: Message) -> tuple[Call, ...]:
@@ -146,7 +151,7 @@ def _chat(row: dict[str, Any], where: str, stem: str, number: int) -> Chat:
     read = tuple(
         _message(message, f"{where} (message {index + 1})") for index, message in enumerate(messages)
     )
-    if not any(message["role"] == "assistant" for message in read):
+    if not any(map(_is_learned, read)):
         raise UserError(
             "the chat has no assistant turn, so there is nothing to learn", where=where, fix="remove it"
         )
@@ -172,6 +177,11 @@ def _message(message: Any, where: str) -> Message:
         if message["role"] != "assistant" or not isinstance(calls, list):
             raise UserError("tool_calls must be a list in an assistant's message", where=where)
         read["tool_calls"] = [_call(call, where) for call in calls]
+    if (weight := message.get("weight")) is not None:
+        if message["role"] != "assistant" or weight not in (0, 1):
+            fix = "give an assistant's message 0 (not learned) or 1, or none at all"
+            raise UserError(f"the weight {weight!r} does not fit here", where=where, fix=fix)
+        read["weight"] = int(weight)
     if message["role"] == "tool" and message.get("name"):
         read["name"] = str(message["name"])
     return read

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # OpenAI's own; Together's SDK has MIN_SAMPLES = 1.
 FEWEST_ROWS = {"openai": 10, "together": 1}
 LARGEST_FILE = {"openai": 512 << 20, "together": 5 << 30}
+KNOWS_WEIGHTS = ("openai",)
 BYTES_A_TOKEN = 4  # about, in English; the services' own counts decide what is paid
 
 
@@ -62,14 +63,21 @@ def wire_tools(tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"type": "function", "function": tool} for tool in tools]
 
 
-def training_row(chat: Chat) -> dict[str, Any]:
-    """One chat as a row of a training file; every turn of the agent is learned, as in every other method.
+def training_row(chat: Chat, service: Service) -> dict[str, Any]:
+    """One chat as a row of a training file; turns of weight 0 are not learned, as in every other method.
 
     Raises:
-        UserError: The chat breaks a rule that both services have.
+        UserError: The chat breaks a rule that both services have, or has weights where they are not known.
     """
     _check(chat)
-    row: dict[str, Any] = {"messages": wire_messages(chat.messages, chat.source)}
+    sent = wire_messages(chat.messages, chat.source)
+    for message, told in zip(chat.messages, sent, strict=True):
+        if "weight" in message:
+            if service.name not in KNOWS_WEIGHTS:
+                fix = "remove it; every turn of the agent is then learned"
+                raise UserError(f"{service.title} knows no weight of a turn", where=chat.source, fix=fix)
+            told["weight"] = message["weight"]
+    row: dict[str, Any] = {"messages": sent}
     if chat.tools:
         row["tools"] = wire_tools(chat.tools)
     return row
@@ -124,7 +132,7 @@ def training_text(chats: Sequence[Chat], service: Service) -> str:
             where=chats[0].source if chats else None,
             fix="give more",
         )
-    text = "".join(json.dumps(training_row(chat), ensure_ascii=False) + "\n" for chat in chats)
+    text = "".join(json.dumps(training_row(chat, service), ensure_ascii=False) + "\n" for chat in chats)
     if len(text.encode()) > LARGEST_FILE[service.name]:
         raise UserError(
             f"the data is larger than {service.title} takes", fix="set dialogues=N to train on fewer"
