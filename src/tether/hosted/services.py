@@ -33,7 +33,7 @@ class Service:
     def missing(self) -> str | None:
         """What is missing before it can be called, with the way out; None if nothing is."""
         if find_spec(self.name) is None:
-            return f"its SDK is not installed: pip install 'tether[{self.name}]'"
+            return f"its SDK is not installed: pip install {self.name}"
         if not os.environ.get(self.key, "").strip():
             return f"{self.key} is not set"
         return None
