@@ -56,9 +56,8 @@ def test_ours_certifies_its_drift(base: Base, tmp_path: Path, parametrisation: s
     assert done.record["drift"] == certificate
     assert certificate["budget"] == {"general": 0.5, "safety": 0.5}
     assert done.record["parametrisation"] == parametrisation
-    assert [point["alpha"] for point in done.record["rewind"]["curve"]] == sorted(
-        point["alpha"] for point in done.record["rewind"]["curve"]
-    )
+    places = [(point["pull"], -point["alpha"]) for point in done.record["rewind"]["curve"]]
+    assert places == sorted(set(places))
     assert certificate["alpha"] == done.record["rewind"]["alpha"] > 0
     assert "drift on general" in done.text
     if parametrisation == "full":  # what is certified is what reloads
@@ -76,16 +75,23 @@ def _agrees_with_the_certificate(base: Base, out: Path, certificate: dict[str, A
         assert measured[group].drift == pytest.approx(told["drift"], abs=1e-6)
 
 
-def test_a_tight_budget_is_kept_by_rewinding(base: Base, tmp_path: Path) -> None:
-    settings = {**QUICK, "max_steps": 6, "learning_rate": 2e-2}
+@pytest.mark.parametrize("parametrisation", ["lora", "full"])
+@pytest.mark.parametrize("geometry", [True, False])
+def test_a_tight_budget_is_kept_by_rewinding(
+    base: Base, tmp_path: Path, geometry: bool, parametrisation: str
+) -> None:
+    settings = {**QUICK, "max_steps": 6, "learning_rate": 2e-2, "geometry": geometry}
+    settings["parametrisation"] = parametrisation
     done = stages.tune(base.name, "builtin:hotels", "tether", tmp_path, budget=0.01, settings=settings)
-    points = {point["alpha"]: point for point in done.record["rewind"]["curve"]}
-    assert not points[1.0]["fits"]
-    alpha = done.record["rewind"]["alpha"]
-    assert 0 <= alpha < 1
-    assert alpha == 0 or points[alpha]["fits"]
+    points = {(point["alpha"], point["pull"]): point for point in done.record["rewind"]["curve"]}
+    assert not points[1.0, 0.0]["fits"]
+    kept = done.record["rewind"]["alpha"], done.record["rewind"]["pull"]
+    assert (kept[1] > 0) == geometry
+    assert kept[0] == 0 or points[kept]["fits"]
     judged = [point for point in points.values() if point["loss"] is not None]
-    assert points[alpha]["loss"] == min(point["loss"] for point in judged)
+    assert points[kept]["loss"] == min(point["loss"] for point in judged)
+    certificate = json.loads((tmp_path / "drift.json").read_text())
+    assert (certificate["alpha"], certificate["pull"]) == kept
 
 
 def test_a_requirement_on_drift_is_a_gate(base: Base, tmp_path: Path) -> None:

@@ -44,10 +44,10 @@ def test_drift_is_averaged_over_measurements() -> None:
 
 def test_it_settles_where_the_drift_is_what_was_aimed_at() -> None:
     """A model whose drift is inverse to the pull: the multiplier finds the pull that fits the budget."""
-    kept = budget(0.01)
+    kept = budget(0.05)
     for step in range(400):
         kept.observe(step, {"general": 0.1 / kept.weights()["general"]})
-    assert abs(0.1 / kept.weights()["general"] - 0.007) < 1e-4
+    assert abs(0.1 / kept.weights()["general"] - 0.035) < 5e-4
 
 
 def test_it_goes_on_from_a_file(tmp_path: Path) -> None:

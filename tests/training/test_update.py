@@ -78,3 +78,24 @@ def test_the_update_is_whole_again_after_a_fault(make: Callable[[Base], Update],
     with pytest.raises(RuntimeError), update.scaled(0.3):
         raise RuntimeError
     assert torch.equal(logits(update), tuned)
+
+
+@pytest.mark.parametrize("make", [adapter, all_weights])
+def test_a_shape_is_given_every_layer_and_undone_afterwards(
+    make: Callable[[Base], Update], base: Base
+) -> None:
+    update = make(base)
+    tuned, seen = logits(update), set()
+
+    def halved(name: str, change: torch.Tensor) -> torch.Tensor:
+        seen.add(name)
+        return change / 2
+
+    with update.scaled(0.5):
+        half = logits(update)
+    with update.scaled(1.0, halved):
+        assert torch.allclose(logits(update), half, atol=1e-3)
+    assert torch.equal(logits(update), tuned)
+    assert update.layers.keys() - {"lm_head"} <= seen
+    update.keep(1.0, halved)
+    assert torch.allclose(logits(update), half, atol=1e-3)

@@ -9,7 +9,7 @@ from tether.methods.registry import method
 from tether.training.anchored import Anchoring
 from tether.training.budget import Budget
 from tether.training.certificate import Certifier
-from tether.training.rewind import rewind
+from tether.training.rewind import WHOLE, Rewind
 from tether.training.update import AdapterUpdate, Update, WeightUpdate
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def tether(
     multiplier_rate: float = 0.3,
     aim: float = 0.7,
     rewinding: bool = True,
+    geometry: bool = True,
 ) -> Tuned:
     """The domain is learned while the model is held to its own answers on anchors, under a drift budget."""
     parametrisation = run.parametrisation("lora")
@@ -53,10 +54,12 @@ def tether(
 
     started = time.perf_counter()
     update: Update = before.trained() if before else AdapterUpdate(tuned)
-    choice = rewind(update, run.live(tuned), run.select, run.anchors, epsilons, enabled=rewinding)
-    update.keep(choice.alpha)
+    rewind = Rewind(
+        update, run.live(tuned), run.train, run.select, run.anchors, epsilons, geometry=geometry
+    )
+    choice = rewind() if rewinding else WHOLE
     rewound = time.perf_counter()
-    certificate = certifier.certify(tuned, choice.alpha)
+    certificate = certifier.certify(tuned, choice.alpha, choice.pull)
     certificate.write(run.out, run.base)
     curves = {name: group.curve for name, group in multipliers.groups.items()}
     seconds = {

@@ -28,12 +28,14 @@ class Certificate:
 
     Attributes:
         alpha: The scale of the update that was kept.
+        pull: How strongly the geometry held it before it was scaled.
         groups: Drift by anchor group on the certify split.
         epsilons: Budget by group, nats per answer token; empty where there was none.
         anchors_sha256: Which anchors.
     """
 
     alpha: float
+    pull: float
     groups: dict[str, GroupDrift]
     epsilons: dict[str, float]
     anchors_sha256: str
@@ -61,6 +63,7 @@ class Certificate:
         return {
             "budget": self.epsilons,
             "alpha": self.alpha,
+            "pull": self.pull,
             "base": base.name,
             "revision": base.revision,
             "anchors_sha256": self.anchors_sha256,
@@ -113,11 +116,13 @@ class Certifier:
             for group, kept in self._states.items()
         }
 
-    def certify(self, model: PreTrainedModel, alpha: float = 1.0) -> Certificate:
+    def certify(self, model: PreTrainedModel, alpha: float = 1.0, pull: float = 0.0) -> Certificate:
         """The certificate of a tuned model."""
-        return self.summarise(self.drifts(model), alpha)
+        return self.summarise(self.drifts(model), alpha, pull)
 
-    def summarise(self, drifts: dict[str, list[torch.Tensor]], alpha: float = 1.0) -> Certificate:
+    def summarise(
+        self, drifts: dict[str, list[torch.Tensor]], alpha: float = 1.0, pull: float = 0.0
+    ) -> Certificate:
         """The certificate that measured drifts amount to."""
         groups = {group: summarise(per_prompt) for group, per_prompt in drifts.items()}
-        return Certificate(alpha, groups, self.epsilons, self.anchors.sha256)
+        return Certificate(alpha, pull, groups, self.epsilons, self.anchors.sha256)

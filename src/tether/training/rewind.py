@@ -1,17 +1,24 @@
 """Rewind: fine-tuning overshoots, so choose how much of the update to keep.
 
 Scaled to 0.4, an orthogonal update gained on both the task and general knowledge (PEFT-Arena,
-arXiv:2605.28819); the domain loss is flat where the drift is steep. Of the scales whose drift surely fits the
-budget, the one with the least domain loss on dialogues kept aside is taken.
+arXiv:2605.28819); the domain loss is flat where the drift is steep. It is flatter still along the path taken
+here: the pull of training/geometry.py gives up first what the anchors' directions carry, and only where the
+strongest pull does not do is the rest scaled down. The first place on the path whose drift surely fits the
+budget is found by halving; of a few scales there, the one with the least domain loss on dialogues kept aside
+is taken.
 """
 
 from __future__ import annotations
 
+import random
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tether.anchors.drift import GroupDrift, cached_drifts, summarise
+from tether.anchors.moments import average, input_moments
 from tether.progress import say
+from tether.training.geometry import Geometry
+from tether.training.update import as_it_is
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,18 +26,34 @@ if TYPE_CHECKING:
     from tether.anchors.anchors import AnchorSet
     from tether.chatdata.chats import Chat
     from tether.inference import LocalModel
-    from tether.training.update import Update
+    from tether.anchors.moments import Moments
+    from tether.training.update import Shape, Update
 
 SELECT_TOKENS = 12_000  # tokens of kept-aside dialogues that a scale is judged on
-SHARES = (1.0, 0.85, 0.7)  # of the largest scale that fits
-HALVINGS = 4
+MOMENT_TOKENS = 16_000  # of the domain, and of each anchor group
+SHARES = (1.0, 0.85, 0.7)  # of the place that fits, to be judged by domain loss
+LEAST_PULL, MOST_PULL = 0.01, 100.0
+PULLED = 0.75  # of the path is the pull's, the rest the scale's
+HALVINGS = 6
+# Certify's prompts are others than select's: with its half interval doubled, a bound that fits here fits
+# there nine times in ten.
+CAUTION = 2.0
 
 
 @dataclass(frozen=True)
 class Point:
-    """One scale that was looked at: drift by group on the select split, and the domain loss where judged."""
+    """One scale that was looked at.
+
+    Attributes:
+        alpha: Share of the update.
+        pull: Of the geometry, before the share is taken.
+        drift: By group on the select split.
+        fits: Whether it surely fits the budget.
+        loss: Domain loss in nats per token, where judged.
+    """
 
     alpha: float
+    pull: float
     drift: dict[str, GroupDrift]
     fits: bool
     loss: float | None = None
@@ -41,6 +64,7 @@ class Choice:
     """The scale taken, and every scale looked at."""
 
     alpha: float
+    pull: float
     curve: list[Point]
 
     def record(self) -> dict[str, Any]:
@@ -48,54 +72,81 @@ class Choice:
         return asdict(self)
 
 
-def rewind(
-    update: Update,
-    live: LocalModel,
-    select: Sequence[Chat],
-    anchors: AnchorSet,
-    epsilons: dict[str, float],
-    *,
-    enabled: bool = True,
-) -> Choice:
-    """Choose the scale of the update.
+WHOLE = Choice(1.0, 0.0, [])
+"""What is kept where nothing is rewound."""
+
+
+class Rewind:
+    """Chooses how much of an update to keep, and keeps it.
 
     Args:
         update: What training changed.
         live: The tuned model.
+        train: Dialogues trained on, whose inputs the geometry spares.
         select: Dialogues kept aside from training.
-        anchors: Their select split measures the drift.
+        anchors: Their select split measures the drift; their train split shapes the geometry.
         epsilons: Budget by group, nats per token.
-        enabled: Whether to rewind at all.
-
-    Returns:
-        The scale in [0, 1]; 1 where rewinding is off.
+        geometry: Whether the path begins with the pull, or is the plain scale alone.
     """
-    if not enabled:
-        return Choice(1.0, [])
-    judge = _Judge(update, live, _first_tokens(live, select), anchors, epsilons)
-    curve = [judge.drift(1.0)]
-    largest = 1.0 if curve[0].fits else _largest_that_fits(judge, curve)
-    judged = [judge.loss(point) for point in _candidates(judge, largest, curve)]
-    best = min(judged, key=lambda point: point.loss if point.loss is not None else float("inf"))
-    say(
-        f"Rewind: of scales {', '.join(f'{p.alpha:.2f} (loss {p.loss:.3f})' for p in judged)}, "
-        f"{best.alpha:.2f} is best"
-    )
-    return Choice(best.alpha, sorted([*curve, *judged], key=lambda point: point.alpha))
 
+    def __init__(
+        self,
+        update: Update,
+        live: LocalModel,
+        train: Sequence[Chat],
+        select: Sequence[Chat],
+        anchors: AnchorSet,
+        epsilons: dict[str, float],
+        *,
+        geometry: bool = True,
+    ) -> None:
+        self.update, self.live, self.anchors, self.epsilons = update, live, anchors, epsilons
+        self._train, self._with_geometry = train, geometry
+        self._geometry: Geometry | None = None
+        rows = [live.renderer.encode(chat).input_ids for chat in select]
+        self._judged_on = select[: _first(rows, SELECT_TOKENS)]
 
-@dataclass(frozen=True)
-class _Judge:
-    update: Update
-    live: LocalModel
-    select: Sequence[Chat]
-    anchors: AnchorSet
-    epsilons: dict[str, float]
+    def __call__(self) -> Choice:
+        """Find the scale and make the scaled update the update."""
+        curve = [self._point(1.0, 0.0)]
+        if curve[0].fits:
+            alpha, pull = 1.0, 0.0
+        else:
+            alpha, pull = self._first_that_fits(curve)
+        judged = [self._judge(self._known(curve, alpha * share, pull)) for share in SHARES]
+        best = min(judged, key=lambda point: float("inf") if point.loss is None else point.loss)
+        self.update.keep(best.alpha, self._shape(best.pull))
+        losses = ", ".join(f"{point.alpha:.2f} (loss {point.loss:.3f})" for point in judged)
+        say(f"Rewind: at a pull of {pull:.3g}, of scales {losses}, {best.alpha:.2f} is best")
+        looked_at = {(point.alpha, point.pull): point for point in [*curve, *judged]}
+        return Choice(best.alpha, best.pull, sorted(looked_at.values(), key=lambda p: (p.pull, -p.alpha)))
 
-    def drift(self, alpha: float) -> Point:
+    def _first_that_fits(self, curve: list[Point]) -> tuple[float, float]:
+        """Halve the path between a place that does not fit and one that does; its end is the base."""
+        if self._with_geometry:
+            self._geometry = self._measured()
+        low, high = 0.0, 1.0
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            curve.append(self._point(*self._place(middle)))
+            low, high = (low, middle) if curve[-1].fits else (middle, high)
+        return self._place(high)
+
+    def _place(self, way: float) -> tuple[float, float]:
+        """Scale and pull at a place of the path: 0 is the whole update, 1 is none."""
+        if not self._with_geometry:
+            return 1 - way, 0.0
+        pull = LEAST_PULL * (MOST_PULL / LEAST_PULL) ** min(1.0, way / PULLED)
+        return min(1.0, (1 - way) / (1 - PULLED)), pull
+
+    def _known(self, curve: Sequence[Point], alpha: float, pull: float) -> Point:
+        same = (point for point in curve if (point.alpha, point.pull) == (alpha, pull))
+        return next(same, None) or self._point(alpha, pull)
+
+    def _point(self, alpha: float, pull: float) -> Point:
         pad_id = int(self.live.tokenizer.pad_token_id)
-        with self.update.scaled(alpha):
-            by_group = {
+        with self.update.scaled(alpha, self._shape(pull)):
+            drift = {
                 group: summarise(
                     cached_drifts(
                         self.live.model, self.anchors, self.anchors.indices(group, "select"), pad_id
@@ -103,40 +154,48 @@ class _Judge:
                 )
                 for group in self.epsilons
             }
-        fits = all(by_group[group].upper95 <= epsilon for group, epsilon in self.epsilons.items())
-        return Point(alpha, by_group, fits)
+        fits = all(bound(drift[group]) <= epsilon for group, epsilon in self.epsilons.items())
+        return Point(alpha, pull, drift, fits)
 
-    def loss(self, point: Point) -> Point:
-        with self.update.scaled(point.alpha):
-            losses = self.live.chat_losses(self.select, label=f"Domain loss at scale {point.alpha:.2f}")
+    def _judge(self, point: Point) -> Point:
+        with self.update.scaled(point.alpha, self._shape(point.pull)):
+            losses = self.live.chat_losses(self._judged_on, label=f"Domain loss at scale {point.alpha:.2f}")
         mean = sum(nats for nats, _ in losses) / sum(tokens for _, tokens in losses)
-        return Point(point.alpha, point.drift, point.fits, mean)
+        return Point(point.alpha, point.pull, point.drift, point.fits, mean)
+
+    def _shape(self, pull: float) -> Shape:
+        geometry = self._geometry
+        return as_it_is if geometry is None else lambda name, update: geometry.held(name, update, pull)
+
+    def _measured(self) -> Geometry:
+        """The base's inputs on the domain and on the anchors, every group counting alike."""
+        dialogues = [self.live.renderer.encode(chat).input_ids for chat in self._train]
+        with self.update.scaled(0.0):
+            domain = self._moments(dialogues, "the domain")
+            groups = [self._moments(self._anchor_rows(group), f"{group} anchors") for group in self.epsilons]
+        return Geometry(domain, average(groups))
+
+    def _moments(self, rows: Sequence[Sequence[int]], what: str) -> Moments:
+        shuffled = random.Random(0).sample(rows, len(rows))
+        chosen = shuffled[: _first(shuffled, MOMENT_TOKENS)]
+        pad_id = int(self.live.tokenizer.pad_token_id)
+        return input_moments(self.live.model, self.update.layers, chosen, pad_id, f"Inputs on {what}")
+
+    def _anchor_rows(self, group: str) -> list[list[int]]:
+        chosen = [self.anchors.anchors[index] for index in self.anchors.indices(group, "train")]
+        return [[*anchor.prompt_ids, *anchor.answer_ids] for anchor in chosen]
 
 
-def _largest_that_fits(judge: _Judge, curve: list[Point]) -> float:
-    """Halve the interval between a scale that fits and one that does not; drift grows with the scale."""
-    low, high = 0.0, 1.0
-    for _ in range(HALVINGS):
-        point = judge.drift((low + high) / 2)
-        curve.append(point)
-        low, high = (point.alpha, high) if point.fits else (low, point.alpha)
-    return low
+def bound(drift: GroupDrift) -> float:
+    """What the select split must show to be sure of the certificate, nats per token."""
+    return drift.drift + CAUTION * (drift.upper95 - drift.drift)
 
 
-def _candidates(judge: _Judge, largest: float, curve: list[Point]) -> list[Point]:
-    """The largest scale that fits and some below it."""
-    known = {point.alpha: point for point in curve}
-    alphas = sorted({round(largest * share, 4) if share < 1 else largest for share in SHARES}, reverse=True)
-    return [known[alpha] if alpha in known else judge.drift(alpha) for alpha in alphas]
-
-
-def _first_tokens(live: LocalModel, select: Sequence[Chat]) -> list[Chat]:
-    """Dialogues kept aside, up to as many as a scale is judged on."""
-    chosen: list[Chat] = []
-    tokens = 0
-    for chat in select:
-        if chosen and tokens >= SELECT_TOKENS:
-            break
-        chosen.append(chat)
-        tokens += len(live.renderer.encode(chat).input_ids)
-    return chosen
+def _first(rows: Sequence[Sequence[int]], tokens: int) -> int:
+    """How many rows, from the first, reach so many tokens; at least one."""
+    reached = 0
+    for count, row in enumerate(rows, 1):
+        reached += len(row)
+        if reached >= tokens:
+            return count
+    return len(rows)

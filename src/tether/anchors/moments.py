@@ -1,0 +1,107 @@
+"""Second moments of what goes into each layer: which input directions a set of texts lives in.
+
+For a linear layer with inputs x, C = E[x x^T]. An update dW disturbs the layer's outputs on those texts by
+tr(dW C dW^T) in the mean square, which is how methods that keep to a null space (Adam-NSCL, arXiv:2103.07113;
+LoRA-Null, arXiv:2503.02659) and editors (AlphaEdit, arXiv:2410.02355) tell old knowledge from free room.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tether.inference import backbone, batches_by_length, pad
+from tether.progress import task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from transformers import PreTrainedModel
+
+Moments = dict[str, torch.Tensor]
+"""By layer: (width, width) float32, or only its diagonal (width,) above ``WIDEST``."""
+
+PASS_TOKENS = 2048
+WIDEST = 4096  # 64 MB a layer in float32
+# A first token's activations are thousands of times the others' (massive activations, arXiv:2402.17762).
+# They must count, for all later tokens attend to it, but not drown the rest in float32's rounding.
+MASSIVE = 1000.0
+
+
+@torch.no_grad()
+def input_moments(
+    model: PreTrainedModel,
+    layers: Mapping[str, torch.nn.Module],
+    rows: Sequence[Sequence[int]],
+    pad_id: int,
+    label: str,
+) -> Moments:
+    """Mean x x^T over all tokens of some texts.
+
+    Args:
+        model: The model that reads them.
+        layers: The layers whose inputs are wanted, modules of ``model`` that take them as first argument.
+        rows: Token ids of each text.
+        pad_id: The tokenizer's pad token.
+        label: Of the progress bar.
+
+    Returns:
+        One moment a layer that took part; layers that share an input share its tensor.
+    """
+    gatherer = _Gatherer()
+    handles = [layer.register_forward_pre_hook(gatherer.hook(name)) for name, layer in layers.items()]
+    try:
+        with task(label, len(rows)) as progress:
+            for batch in batches_by_length([len(row) for row in rows], PASS_TOKENS):
+                ids, mask = pad([rows[index] for index in batch], pad_id)
+                gatherer.real = mask.bool().to(model.device)
+                backbone(model)(
+                    input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False
+                )
+                progress.advance(len(batch))
+    finally:
+        for handle in handles:
+            handle.remove()
+    tokens = sum(len(row) for row in rows)
+    means = {name: total / tokens for name, total in gatherer.totals.items()}
+    return {name: means[owner] for name, owner in gatherer.owners.items()}
+
+
+def average(moments: Sequence[Moments]) -> Moments:
+    """The mean of several sets' moments, each set counting alike; what shared a tensor does so still."""
+    means: dict[int, torch.Tensor] = {}
+    for name, first in moments[0].items():
+        if id(first) not in means:
+            means[id(first)] = torch.stack([one[name] for one in moments]).mean(0)
+    return {name: means[id(first)] for name, first in moments[0].items()}
+
+
+class _Gatherer:
+    """Sums moments batch by batch; an input that several layers are given in turn is summed once."""
+
+    def __init__(self) -> None:
+        self.real = torch.empty(0, dtype=torch.bool)
+        self.totals: Moments = {}
+        self.owners: dict[str, str] = {}
+        self._last: tuple[torch.Tensor | None, str] = (None, "")
+
+    def hook(self, name: str) -> Callable[[torch.nn.Module, tuple[Any, ...]], None]:
+        def gather(layer: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
+            last, owner = self._last
+            if inputs[0] is last:
+                self.owners[name] = owner
+                return
+            self._last = (inputs[0], name)
+            self.owners[name] = name
+            moment = _moment(inputs[0][self.real.to(inputs[0].device)].float())
+            self.totals[name] = self.totals[name] + moment if name in self.totals else moment
+
+        return gather
+
+
+def _moment(inputs: torch.Tensor) -> torch.Tensor:
+    """Sum of x x^T over (tokens, width) inputs, those of massive energy scaled down."""
+    energy = inputs.square().sum(1, keepdim=True)
+    capped = inputs * (MASSIVE * energy.median() / energy).clamp(max=1).nan_to_num(1.0).sqrt()
+    return capped.square().sum(0) if inputs.shape[1] > WIDEST else capped.T @ capped

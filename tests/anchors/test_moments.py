@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from tether import bases
+from tether.anchors import moments as module
+from tether.anchors.moments import average, input_moments
+
+if TYPE_CHECKING:
+    from tether.bases import Base
+
+ROWS = [[5, 17, 30, 99, 200, 7], [9, 8, 7], [101, 11]]
+
+
+def linear_layers(model: torch.nn.Module) -> dict[str, torch.nn.Module]:
+    return {name: layer for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear)}
+
+
+def test_they_are_the_mean_outer_product_of_every_real_token(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MASSIVE", 1e9)  # nothing is scaled down
+    model = bases.load_model(base, torch.float32)
+    found = input_moments(model, linear_layers(model), ROWS, pad_id=0, label="")
+    with torch.no_grad():
+        embedded = [model.get_input_embeddings()(torch.tensor(row)) for row in ROWS]
+        inputs = torch.cat([model.model.layers[0].input_layernorm(row) for row in embedded])
+    assert torch.allclose(
+        found["model.layers.0.self_attn.q_proj"], inputs.T @ inputs / len(inputs), atol=1e-5
+    )
+
+
+def test_layers_that_share_an_input_share_the_moment(base: Base) -> None:
+    model = bases.load_model(base, torch.float32)
+    found = input_moments(model, linear_layers(model), ROWS, pad_id=0, label="")
+    layer = "model.layers.1."
+    attention = [found[f"{layer}self_attn.{name}"] for name in ("q_proj", "k_proj", "v_proj")]
+    assert attention[0] is attention[1] is attention[2]
+    assert found[f"{layer}mlp.gate_proj"] is found[f"{layer}mlp.up_proj"]
+    assert found[f"{layer}self_attn.o_proj"] is not attention[0]
+    assert "lm_head" not in found, "the head is not asked for"
+    means = average([found, {name: 3 * moment for name, moment in found.items()}])
+    assert torch.allclose(means[f"{layer}mlp.up_proj"], 2 * found[f"{layer}mlp.up_proj"])
+    assert means[f"{layer}mlp.gate_proj"] is means[f"{layer}mlp.up_proj"]
+
+
+def test_of_wide_layers_the_diagonal_is_kept(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = bases.load_model(base, torch.float32)
+    layers = linear_layers(model)
+    whole = input_moments(model, layers, ROWS, pad_id=0, label="")
+    monkeypatch.setattr(module, "WIDEST", 40)
+    found = input_moments(model, layers, ROWS, pad_id=0, label="")
+    name = "model.layers.0.mlp.down_proj"  # 64 wide; all others 32
+    assert torch.allclose(found[name], whole[name].diagonal())
+    assert found["model.layers.0.mlp.up_proj"].shape == (32, 32)
+
+
+def test_a_massive_token_counts_but_does_not_drown_the_others() -> None:
+    inputs = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
+    inputs[0] *= 1e6
+    moment = module._moment(inputs)
+    largest = module.MASSIVE * inputs.square().sum(1).median()
+    assert moment.diagonal().sum() == pytest.approx(
+        float(inputs[1:].square().sum() + largest), rel=1e-4
+    )

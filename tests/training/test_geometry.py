@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tether.training.geometry import Geometry
+
+WIDTH, ROWS = 6, 3
+seeds = st.integers(0, 10_000)
+pulls = st.floats(1e-3, 1e3)
+
+
+def random_moment(seed: int) -> torch.Tensor:
+    inputs = torch.randn(40, WIDTH, generator=torch.Generator().manual_seed(seed))
+    scales = torch.rand(WIDTH, generator=torch.Generator().manual_seed(seed + 1)) + 0.01
+    return (inputs * scales).T @ (inputs * scales) / 40
+
+
+def random_update(seed: int) -> torch.Tensor:
+    return torch.randn(ROWS, WIDTH, generator=torch.Generator().manual_seed(seed))
+
+
+def energy(update: torch.Tensor, moment: torch.Tensor) -> float:
+    return float((update @ moment @ update.T).trace())
+
+
+def cost(kept: torch.Tensor, update: torch.Tensor, geometry: Geometry, pull: float) -> float:
+    return energy(kept - update, geometry.domain["layer"]) + pull * energy(kept, geometry.anchors["layer"])
+
+
+@given(seeds, pulls)
+def test_no_other_update_is_a_better_compromise(seed: int, pull: float) -> None:
+    geometry = Geometry({"layer": random_moment(seed)}, {"layer": random_moment(seed + 7)})
+    update = random_update(seed)
+    best = geometry.held("layer", update, pull)
+    least = cost(best, update, geometry, pull)
+    for step in (0.3, -0.3, 0.01):
+        other = best + step * random_update(seed + 99)
+        assert cost(other, update, geometry, pull) >= least * (1 - 1e-3)
+    for alpha in (0.0, 0.25, 0.5, 0.75, 1.0):
+        assert cost(alpha * update, update, geometry, pull) >= least * (1 - 1e-3), "plain scaling"
+
+
+@given(seeds, pulls)
+def test_a_stronger_pull_disturbs_the_anchors_less(seed: int, pull: float) -> None:
+    geometry = Geometry({"layer": random_moment(seed)}, {"layer": random_moment(seed + 7)})
+    update, anchors = random_update(seed), geometry.anchors["layer"]
+    weaker, stronger = (geometry.held("layer", update, by) for by in (pull, 2 * pull))
+    assert energy(stronger, anchors) <= energy(weaker, anchors) * (1 + 1e-4)
+
+
+@given(seeds, pulls)
+def test_of_a_lora_it_is_enough_to_shape_the_first_factor(seed: int, pull: float) -> None:
+    geometry = Geometry({"layer": random_moment(seed)}, {"layer": random_moment(seed + 7)})
+    first, second = random_update(seed), torch.randn(5, ROWS, generator=torch.Generator().manual_seed(seed))
+    whole = geometry.held("layer", second @ first, pull)
+    assert torch.allclose(second @ geometry.held("layer", first, pull), whole, atol=1e-4)
+
+
+def test_what_domain_and_anchors_share_is_shrunk_as_by_a_scale() -> None:
+    moment = random_moment(3)
+    geometry = Geometry({"layer": moment}, {"layer": moment})
+    update = random_update(0)
+    assert torch.allclose(geometry.held("layer", update, 1.0), update / 2, atol=1e-5)
+    assert torch.equal(geometry.held("norm", update, 1.0), update / 2), "a layer without moments"
+    assert geometry.held("layer", update, 0.0) is update
+
+
+def test_what_the_domain_alone_uses_stays_and_what_anchors_alone_use_goes() -> None:
+    domain, anchors = torch.tensor([1.0, 1.0, 0.0]), torch.tensor([0.0, 1.0, 1.0])
+    for kind in (torch.diag, lambda diagonal: diagonal):  # a full moment, or a wide layer's diagonal
+        geometry = Geometry({"layer": kind(domain)}, {"layer": kind(anchors)})
+        kept = geometry.held("layer", torch.ones(1, 3), 3.0)
+        assert kept[0].tolist() == pytest.approx([1.0, 0.25, 0.0], abs=1e-3)
