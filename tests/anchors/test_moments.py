@@ -63,6 +63,4 @@ def test_a_massive_token_counts_but_does_not_drown_the_others() -> None:
     inputs[0] *= 1e6
     moment = module._moment(inputs)
     largest = module.MASSIVE * inputs.square().sum(1).median()
-    assert moment.diagonal().sum() == pytest.approx(
-        float(inputs[1:].square().sum() + largest), rel=1e-4
-    )
+    assert moment.diagonal().sum() == pytest.approx(float(inputs[1:].square().sum() + largest), rel=1e-4)

@@ -54,9 +54,7 @@ def tether(
 
     started = time.perf_counter()
     update: Update = before.trained() if before else AdapterUpdate(tuned)
-    rewind = Rewind(
-        update, run.live(tuned), run.train, run.select, run.anchors, epsilons, geometry=geometry
-    )
+    rewind = Rewind(update, run.live(tuned), run.train, run.select, run.anchors, epsilons, geometry=geometry)
     choice = rewind() if rewinding else WHOLE
     rewound = time.perf_counter()
     certificate = certifier.certify(tuned, choice.alpha, choice.pull)

@@ -12,6 +12,7 @@ from tether.report.words import (
     UNIT_NAMES,
     axis_name,
     change,
+    in_text,
     level,
     number,
     protagonists,
@@ -204,8 +205,8 @@ def _panel(axes: Axes, axis: str, results: StudyResults, tall: float) -> None:
     _plain_frame(axes)
     axes.set_xlabel("skill gained: change in proficiency, points", color=INK)
     shown = "points" if unit == "share" else UNIT_NAMES[unit]
-    axes.set_ylabel(f"change in {AXIS_NAMES[axis].lower()}, {shown}", color=INK)
-    title = f"Skill gained and {AXIS_NAMES[axis].lower()} kept (up and right is better)"
+    axes.set_ylabel(f"change in {in_text(axis)}, {shown}", color=INK)
+    title = f"Skill gained and {in_text(axis)} kept (up and right is better)"
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK)
     places = [(n, 100 * (s.delta or 0.0), scale(unit) * (k.delta or 0.0)) for n, s, k in points]
     _name_points(axes, places, tall)

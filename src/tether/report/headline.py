@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tether.report.words import (
-    AXIS_NAMES,
-    axis_name,
+    in_text,
     is_noise,
     number,
     p_value,
@@ -75,7 +74,7 @@ def _change(axis: str, summary: Summary) -> str:
             None if summary.ci95 is None else (scale(unit) * summary.ci95[0], scale(unit) * summary.ci95[1])
         )
         shown, span = with_unit(summary.delta, unit), _span(ends)
-    return f"{axis_name(axis).lower()} {shown}{span}{noise}"
+    return f"{in_text(axis)} {shown}{span}{noise}"
 
 
 def _span(ends: tuple[float, float] | None) -> str:
@@ -92,7 +91,7 @@ def _verdicts(results: StudyResults, ours: str, plain: str) -> list[str]:
         if row.delta is None:
             continue
         unit = results.methods[ours].summary[row.axis].unit
-        shown = f"{AXIS_NAMES[row.axis].lower()} ({with_unit(row.delta, unit)}, p {_equals(row.p_holm)})"
+        shown = f"{in_text(row.axis)} ({with_unit(row.delta, unit)}{_p(row.p_holm)})"
         sure = row.p_holm is not None and row.p_holm < SIGNIFICANT
         outcomes["noise" if not sure else "better" if row.delta > 0 else "worse"].append(shown)
     against = f"Against {_title(plain)[0].lower() + _title(plain)[1:]}, {ours}"
@@ -112,9 +111,12 @@ def _turned(row: Comparison, ours: str) -> Comparison:
     return row.model_copy(update={"a": row.b, "b": row.a, "delta": -row.delta, "ci95": ends})
 
 
-def _equals(value: float | None) -> str:
+def _p(value: float | None) -> str:
+    """The adjusted p-value, where there is one: nothing is tested where no item changed."""
+    if value is None:
+        return ""
     text = p_value(value)
-    return text if text.startswith("<") else f"= {text}"
+    return f", p {text}" if text.startswith("<") else f", p = {text}"
 
 
 def _listed(parts: list[str]) -> str:
@@ -187,7 +189,7 @@ def warnings(results: StudyResults) -> list[str]:
     for name, method in results.methods.items():
         found += _above(name, method)
         found += [
-            f"{name}: {summary.unpaired} items of {axis_name(axis).lower()} lack an answer before or after "
+            f"{name}: {summary.unpaired} items of {in_text(axis)} lack an answer before or after "
             "and are left out."
             for axis, summary in method.summary.items()
             if summary.unpaired

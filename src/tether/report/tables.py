@@ -13,6 +13,7 @@ from tether.report.words import (
     by_base,
     called,
     change,
+    in_text,
     interval,
     is_noise,
     large,
@@ -261,7 +262,7 @@ def missing_cells(results: StudyResults) -> list[str]:
     """
     seen = [axis for axis in AXES if any(axis in m.summary for m in results.methods.values())]
     return [
-        f"{name}: {axis_name(axis).lower()}"
+        f"{name}: {in_text(axis)}"
         for name, method in results.methods.items()
         for axis in seen
         if axis not in method.summary or method.summary[axis].delta is None

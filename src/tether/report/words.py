@@ -28,6 +28,12 @@ def axis_name(axis: str, unit: str | None = None) -> str:
     return f"{name} ({UNIT_NAMES[unit]})" if unit else name
 
 
+def in_text(axis: str) -> str:
+    """An axis's name within a sentence."""
+    name = axis_name(axis)
+    return name[0].lower() + name[1:]
+
+
 def scale(unit: str) -> float:
     """What a value of the unit is multiplied by to be shown: shares are shown in percent."""
     return 100.0 if unit == "share" else 1.0

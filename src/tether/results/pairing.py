@@ -141,7 +141,7 @@ def summarise(before: Sequence[Item], after: Mapping[str, Sequence[Item]]) -> Su
         seeds=len(by_seed),
         seed_sd=stdev(by_seed) if len(by_seed) > 1 else None,
         mdd=minimum_detectable_difference(interval.sd) if interval.sd else None,
-        delta_percent=100 * interval.mean / start if unit == "bits/byte" and start else None,
+        delta_percent=100 * interval.mean / start if unit == "bits/byte" and start > 0 else None,
         lost=lost,
         gained=gained,
         unpaired=paired.unpaired,

@@ -76,7 +76,7 @@ class Summary(_Record):
         seeds: How many seeds the average is over.
         seed_sd: Standard deviation of delta from seed to seed; None with one seed.
         mdd: The smallest true difference that these items would show with 80% power.
-        delta_percent: delta in % of before, for an association gain; else None.
+        delta_percent: delta in % of before, for an association gain above zero; else None.
         lost: Items right before and wrong after, averaged over seeds, for yes or no scores; else None.
         gained: Items wrong before and right after, likewise.
         unpaired: Items left out because the base or a seed has no answer to them.

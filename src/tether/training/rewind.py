@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tether.anchors.anchors import AnchorSet
+    from tether.anchors.moments import Moments
     from tether.chatdata.chats import Chat
     from tether.inference import LocalModel
-    from tether.anchors.moments import Moments
     from tether.training.update import Shape, Update
 
 SELECT_TOKENS = 12_000  # tokens of kept-aside dialogues that a scale is judged on

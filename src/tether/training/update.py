@@ -54,7 +54,9 @@ class AdapterUpdate:
     @property
     def layers(self) -> dict[str, torch.nn.Module]:
         """The adapted layers."""
-        return {name: layer for name, layer in self.model.named_modules() if isinstance(layer, LoraLayer)}
+        # peft's LoRA layers are modules all, but their common class does not say so.
+        named = self.model.named_modules()
+        return {name: layer for name, layer in named if isinstance(layer, LoraLayer)}  # type: ignore[misc]
 
     @contextmanager
     def scaled(self, alpha: float, shape: Shape = as_it_is) -> Iterator[None]:
