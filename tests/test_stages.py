@@ -94,6 +94,24 @@ def test_a_tight_budget_is_kept_by_rewinding(
     assert (certificate["alpha"], certificate["pull"]) == kept
 
 
+def test_a_lora_that_anything_trained_is_held_afterwards(base: Base, tmp_path: Path) -> None:
+    plain, out = tmp_path / "plain", tmp_path / "held"
+    settings = {**QUICK, "max_steps": 6, "learning_rate": 2e-2}
+    stages.tune(base.name, "builtin:hotels", "lora", plain, settings=settings)
+    done = stages.rewind(base.name, plain, "builtin:hotels", out, budget=0.05)
+    certificate = json.loads((out / "drift.json").read_text())
+    assert done.record["rewind"]["pull"] == certificate["pull"] > 0
+    config = json.loads((out / "adapter_config.json").read_text())
+    assert (config["r"], config["peft_type"]) == (settings.get("rank", 16), "LORA"), "a plain LoRA as before"
+    with pytest.raises(UserError, match="not empty"):
+        stages.rewind(base.name, plain, "builtin:hotels", out)
+    with pytest.raises(UserError, match="no plain LoRA"):
+        stages.rewind(base.name, tmp_path / "nothing", "builtin:hotels", tmp_path / "new")
+    with pytest.raises(RequirementNotMet):
+        impossible = [parse_requirement("drift.general<=-1")]
+        stages.rewind(base.name, plain, "builtin:hotels", tmp_path / "new", requirements=impossible)
+
+
 def test_a_requirement_on_drift_is_a_gate(base: Base, tmp_path: Path) -> None:
     impossible = [parse_requirement("drift.general<=-1")]
     with pytest.raises(RequirementNotMet):

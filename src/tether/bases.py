@@ -120,21 +120,43 @@ def load_adapter(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
     Raises:
         UserError: The folder is not an adapter, or it was made for another architecture.
     """
+    merged: PreTrainedModel = _put(model, adapter).merge_and_unload()
+    merged.eval()
+    return merged
+
+
+def put_lora(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
+    """Put a LoRA on ``model`` and leave it apart, so that it can be changed.
+
+    Raises:
+        UserError: The folder is no plain LoRA, or it was made for another architecture.
+    """
+    about = read_json(adapter / "adapter_config.json") or {}
+    if about.get("peft_type") != "LORA" or about.get("use_dora") or about.get("modules_to_save"):
+        raise UserError(
+            "this is no plain LoRA adapter, and only of such can the update be told apart",
+            where=str(adapter),
+            fix="name the folder of a LoRA without DoRA and without modules_to_save",
+        )
+    wrapped: Any = _put(model, adapter)
+    wrapped.eval()
+    return wrapped  # type: ignore[no-any-return]
+
+
+def _put(model: PreTrainedModel, adapter: Path) -> Any:
     from peft import PeftModel
     from safetensors import SafetensorError
 
     try:
         wrapped = PeftModel.from_pretrained(model, str(adapter))
         _check_layers(wrapped, adapter)
-        merged: PreTrainedModel = wrapped.merge_and_unload()
-        merged.eval()
     except (ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(
             f"the adapter does not fit this base ({error})",
             where=str(adapter),
             fix="name the base it was trained on",
         ) from error
-    return merged
+    return wrapped
 
 
 def _check_layers(model: PeftModel, adapter: Path) -> None:

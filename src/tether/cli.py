@@ -141,6 +141,29 @@ def tune(
 
 
 @app.command()
+def rewind(
+    base: Base,
+    adapter: Annotated[Path, typer.Option(metavar="DIR", help="A LoRA that anything trained.")],
+    data: Annotated[str, typer.Option(metavar="FILE", help="The chats it was trained on, or a set by name.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the rewound adapter goes.")],
+    budget: Annotated[
+        str | None, typer.Option(help="Drift allowed: 0.02, or general=0.02,safety=0.005.")
+    ] = None,
+    anchors: Annotated[Path | None, typer.Option(metavar="DIR", help="From `tether anchors`.")] = None,
+    require: Require = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Hold a LoRA that is trained already under a drift budget, without training."""
+    from tether.config import parse_budget
+
+    limit, requirements = None if budget is None else parse_budget(budget), _requirements(require)
+    from tether import stages
+
+    outcome = stages.rewind(base, adapter, data, out, limit, anchors, requirements)
+    _print(outcome.record, outcome.text, as_json)
+
+
+@app.command()
 def evaluate(
     base: Base,
     out: Annotated[Path, typer.Option(metavar="FILE.json", help="Where to write; the items lie beside it.")],

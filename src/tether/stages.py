@@ -11,17 +11,20 @@ from tether.axes.judges import agreement, parse_labelled
 from tether.axes.registry import load_axes, measure
 from tether.chatdata.chats import Chat, split_select
 from tether.chatdata.rendering import Renderer
-from tether.config import Asking, Budget, split_settings
+from tether.config import Asking, Budget, Training, split_settings
 from tether.environment import environment
 from tether.errors import UserError
 from tether.hosted.model import HostedModel
 from tether.methods import find
 from tether.methods.run import Run, read_record
+from tether.methods.tether import budgets, hold
 from tether.requirements import Requirement, check_requirements
 from tether.results import AxisResult, Item, aggregate, read_items, summarise, write_items
 from tether.sources import load_dialogues
 from tether.sources.rows import read_rows
-from tether.training.certificate import CERTIFICATE_FILE
+from tether.training.certificate import CERTIFICATE_FILE, Certifier
+from tether.training.rewind import Rewind
+from tether.training.update import AdapterUpdate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -99,12 +102,61 @@ def _told(out: Path, record: dict[str, Any], certificate: dict[str, Any] | None)
         f"{out}: {record['parametrisation']}, {cost['seconds']:.0f} s, "
         f"{cost['tokens_per_second']:.0f} tokens/s"
     ]
-    for name, group in (certificate or {"groups": {}})["groups"].items():
-        lines.append(
-            f"drift on {name}: {group['drift']:.4f} nats/token (upper 95% bound {group['upper95']:.4f}, "
-            f"budget {group['budget']:g}, {group['prompts']} prompts)"
-        )
-    return "\n".join(lines)
+    return "\n".join([*lines, *_drift_lines(certificate or {"groups": {}})])
+
+
+def _drift_lines(certificate: dict[str, Any]) -> list[str]:
+    return [
+        f"drift on {name}: {group['drift']:.4f} nats/token (upper 95% bound {group['upper95']:.4f}, "
+        f"budget {group['budget']:g}, {group['prompts']} prompts)"
+        for name, group in certificate["groups"].items()
+    ]
+
+
+def rewind(
+    base: str,
+    adapter: Path,
+    data: str,
+    out: Path,
+    budget: Budget | None = None,
+    anchors: Path | None = None,
+    requirements: Sequence[Requirement] = (),
+) -> Outcome:
+    """Hold a LoRA that anything trained under a drift budget, without training: rewind it and certify it.
+
+    Args:
+        base: What the adapter was trained on.
+        adapter: The LoRA's folder.
+        data: What it was trained on; a tenth of it is kept aside, to judge by.
+        out: Where the rewound adapter goes.
+        budget: Drift allowed in nats per token, for all anchor groups or by group.
+        anchors: The user's own anchors.
+        requirements: Of the certified drift.
+
+    Raises:
+        UserError: The adapter is no LoRA or does not fit the base, or ``out`` is taken.
+        RequirementNotMet: The certified drift misses a requirement.
+    """
+    if out.is_dir() and any(out.iterdir()):
+        raise UserError("the folder is not empty", where=str(out), fix="name another folder")
+    train, select = split_select(load_dialogues(data, split="train"))
+    run = Run(bases.resolve(base), train, select, out, Training(), anchors_folder=anchors)
+    epsilons = budgets(budget, run.anchors.groups)
+    model = run.load("lora")
+    certifier = Certifier(model, run.anchors, run.tokenizer.pad_token_id, epsilons)
+    tuned = bases.put_lora(model, adapter)
+    found = Rewind(AdapterUpdate(tuned), run.live(tuned), train, select, run.anchors, epsilons)
+    held = hold(run, found, certifier, tuned)
+    tuned.save_pretrained(out)
+    record = {"base": run.base.name, "revision": run.base.revision, "adapter": str(adapter), **held}
+    bases.write_json(out / bases.RECORD_FILE, record)
+    certificate = bases.read_json(out / CERTIFICATE_FILE) or {}
+    drifts = {name: group["drift"] for name, group in certificate["groups"].items()}
+    check_requirements(requirements, {"rewind": {"drift": drifts}})
+    kept = f"{out}: {held['rewind']['alpha']:.0%} of the update, at a pull of {held['rewind']['pull']:.3g}"
+    return Outcome(
+        {"out": str(out), **record, "drift": certificate}, "\n".join([kept, *_drift_lines(certificate)])
+    )
 
 
 def _claim(out: Path, asked: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tether.methods.registry import method
 from tether.training.anchored import Anchoring
@@ -13,6 +13,8 @@ from tether.training.rewind import WHOLE, Rewind
 from tether.training.update import AdapterUpdate, Update, WeightUpdate
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from tether.methods.run import Run, Tuned
 
 # The pilot kept every refusal at 0.05; at 0.02 and 0.005 a demo's rewind gave up 56% of its update.
@@ -52,22 +54,27 @@ def tether(
         model, parametrisation, learning_rate, rank=rank, alpha=alpha, anchoring=anchoring
     )
 
-    started = time.perf_counter()
     update: Update = before.trained() if before else AdapterUpdate(tuned)
     rewind = Rewind(update, run.live(tuned), run.train, run.select, run.anchors, epsilons, geometry=geometry)
-    choice = rewind() if rewinding else WHOLE
-    rewound = time.perf_counter()
-    certificate = certifier.certify(tuned, choice.alpha, choice.pull)
-    certificate.write(run.out, run.base)
+    held = hold(run, rewind if rewinding else None, certifier, tuned)
     curves = {name: group.curve for name, group in multipliers.groups.items()}
+    return run.finish(tuned, parametrisation, rate, cost, multipliers=curves, **held)
+
+
+def hold(
+    run: Run, rewind: Rewind | None, certifier: Certifier, tuned: PreTrainedModel
+) -> dict[str, dict[str, Any]]:
+    """Rewind the update, where wanted, and write its certificate; returns what the record says of both."""
+    started = time.perf_counter()
+    choice = rewind() if rewind else WHOLE
+    rewound = time.perf_counter()
+    certifier.certify(tuned, choice.alpha, choice.pull).write(run.out, run.base)
     seconds = {
         "base_states": certifier.seconds,
         "rewind": rewound - started,
         "certify": time.perf_counter() - rewound,
     }
-    return run.finish(
-        tuned, parametrisation, rate, cost, rewind=choice.record(), multipliers=curves, extra_seconds=seconds
-    )
+    return {"rewind": choice.record(), "extra_seconds": seconds}
 
 
 def budgets(budget: float | dict[str, float] | None, groups: list[str]) -> dict[str, float]:
