@@ -11,6 +11,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from tether.chatdata.chats import Chat
     from tether.config import Training
     from tether.inference import LocalModel
+
+# A deadline measures how busy the machine is.
+hypothesis_settings.register_profile("tether", deadline=None)
+hypothesis_settings.load_profile("tether")
 
 CHATML = """{% for message in messages %}{{'<|im_start|>' + message['role'] + '
 ' + message['content'] + '<|im_end|>' + '

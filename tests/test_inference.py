@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers.cache_utils import DynamicCache
 
@@ -145,7 +145,6 @@ def test_rows_are_padded_on_the_side_that_is_asked() -> None:
     assert mask.tolist() == [[1, 1, 1], [0, 0, 1]]
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 50), max_size=40), st.integers(1, 100))
 def test_every_row_stands_in_one_batch_that_fits(lengths: list[int], tokens: int) -> None:
     batches = list(batches_by_length(lengths, tokens))

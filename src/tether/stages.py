@@ -23,6 +23,7 @@ from tether.results import AxisResult, Item, aggregate, read_items, summarise, w
 from tether.sources import load_dialogues
 from tether.sources.rows import read_rows
 from tether.training.certificate import CERTIFICATE_FILE, Certifier
+from tether.training.geometry import measure_geometry
 from tether.training.rewind import Rewind
 from tether.training.update import AdapterUpdate
 
@@ -144,8 +145,9 @@ def rewind(
     epsilons = budgets(budget, run.anchors.groups)
     model = run.load("lora")
     certifier = Certifier(model, run.anchors, run.tokenizer.pad_token_id, epsilons)
+    geometry = measure_geometry(run.live(model), train, run.anchors)
     tuned = bases.put_lora(model, adapter)
-    found = Rewind(AdapterUpdate(tuned), run.live(tuned), train, select, run.anchors, epsilons)
+    found = Rewind(AdapterUpdate(tuned), run.live(tuned), select, run.anchors, epsilons, geometry)
     held = hold(run, found, certifier, tuned)
     tuned.save_pretrained(out)
     record = {"base": run.base.name, "revision": run.base.revision, "adapter": str(adapter), **held}

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tether.anchors.drift import answer_batch, bucketed_drift, cached_drifts
@@ -29,13 +29,11 @@ def bucketed(before: torch.Tensor, after: torch.Tensor, k: int) -> float:
     return float(bucketed_drift(after[None], top.indices[None], top.values[None]))
 
 
-@settings(deadline=None)
 @given(logits, logits, st.integers(1, VOCABULARY - 1))
 def test_the_bucket_only_hides_drift(before: torch.Tensor, after: torch.Tensor, k: int) -> None:
     assert -SLACK <= bucketed(before, after, k) <= divergence(before, after) + SLACK
 
 
-@settings(deadline=None)
 @given(logits, st.integers(1, VOCABULARY - 1))
 def test_a_model_that_did_not_move_has_no_drift(same: torch.Tensor, k: int) -> None:
     assert bucketed(same, same, k) == pytest.approx(0.0, abs=SLACK)

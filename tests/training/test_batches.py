@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tether.chatdata.rendering import Encoded
@@ -10,7 +10,6 @@ from tether.training.batches import IGNORED, TokenBatches, as_row, collate
 LENGTHS = st.lists(st.integers(1, 60), min_size=1, max_size=60)
 
 
-@settings(deadline=None)
 @given(LENGTHS, st.integers(1, 200), st.integers(0, 5), st.integers(0, 3))
 def test_every_row_comes_once_an_epoch_in_batches_that_fit(
     lengths: list[int], tokens: int, seed: int, epoch: int

@@ -21,6 +21,7 @@ from tether.hosted.wire import Order
 from tether.inference import LocalModel
 from tether.training.batches import IGNORED, as_row
 from tether.training.cost import Cost
+from tether.training.geometry import measure_geometry
 from tether.training.loop import fit
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from tether.hosted.services import Service
     from tether.hosted.terms import Terms
     from tether.training.anchored import Anchoring
+    from tether.training.shaping import Shaping
 
 # Where each parametrisation learned most on Schema-Guided hotels; a study that compares methods sweeps.
 OWN_RATES = {"lora": 5e-4, "full": 3e-5}
@@ -119,6 +121,7 @@ class Run:
         rank: int = 16,
         alpha: int = 32,
         anchoring: Anchoring | None = None,
+        shaping: Shaping | None = None,
     ) -> tuple[PreTrainedModel, Cost, float]:
         """Train; returns the model, what it cost and the rate it was trained at."""
         rate = learning_rate or OWN_RATES[parametrisation]
@@ -134,8 +137,19 @@ class Run:
             label=f"Training {self.out.parent.name if self.out.name.startswith('seed-') else self.out.name}",
             adapter=adapter if parametrisation == "lora" else None,
             anchoring=anchoring,
+            shaping=shaping,
         )
         return tuned, cost, rate
+
+    def measured(self, model: PreTrainedModel) -> Path:
+        """The file of the domain's and the anchors' geometry as ``model``, the base, sees it.
+
+        It lies with the checkpoints, so that a run that goes on need not measure again.
+        """
+        file = self.out / "checkpoints" / "geometry.safetensors"
+        if not file.exists():
+            measure_geometry(self.live(model), self.train, self.anchors).save(file)
+        return file
 
     def rows(self, chats: Sequence[Chat]) -> list[dict[str, list[int]]]:
         """Dialogues as training rows, cut to the longest that the settings allow.

@@ -9,7 +9,9 @@ from tether.methods.registry import method
 from tether.training.anchored import Anchoring
 from tether.training.budget import Budget
 from tether.training.certificate import Certifier
+from tether.training.geometry import Geometry
 from tether.training.rewind import WHOLE, Rewind
+from tether.training.shaping import Shaping
 from tether.training.update import AdapterUpdate, Update, WeightUpdate
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 # The pilot kept every refusal at 0.05; at 0.02 and 0.005 a demo's rewind gave up 56% of its update.
 GROUP_BUDGETS = {"general": 0.05, "safety": 0.02}
 OTHER_GROUPS = 0.05
+# How the multipliers move where anchors take part in the steps (training/budget.py).
+MULTIPLIER = {"start": 1.0, "rate": 0.3, "memory": 0.5, "aim": 0.7}
 
 
 @method("tether")
@@ -30,16 +34,13 @@ def tether(
     rank: int = 16,
     alpha: int = 32,
     learning_rate: float | None = None,
-    anchor_every: int = 2,
+    pull: float = 1.0,
+    anchor_every: int = 0,
     anchor_tokens: int = 384,
-    measure_every: int = 5,
-    multiplier: float = 1.0,
-    multiplier_rate: float = 0.3,
-    aim: float = 0.7,
     rewinding: bool = True,
     geometry: bool = True,
 ) -> Tuned:
-    """The domain is learned while the model is held to its own answers on anchors, under a drift budget."""
+    """The domain is learned in directions that the model's own answers leave free, under a drift budget."""
     parametrisation = run.parametrisation("lora")
     epsilons = budgets(budget, run.anchors.groups)
     model = run.load(parametrisation)
@@ -47,18 +48,27 @@ def tether(
     given_out = model if parametrisation == "lora" else run.load("lora")
     certifier = Certifier(given_out, run.anchors, run.tokenizer.pad_token_id, epsilons)
     del given_out
+    measured = run.measured(model) if geometry else None
+    # Only the filters stay in memory while it trains.
+    shaping = Shaping(Geometry.load(measured).filters(pull)) if measured and pull else None
     before = WeightUpdate(model) if parametrisation == "full" else None
-    multipliers = Budget(epsilons, start=multiplier, rate=multiplier_rate, memory=0.5, aim=aim)
-    anchoring = Anchoring(run.anchors, multipliers, anchor_every, anchor_tokens, measure_every)
+    multipliers = Budget(epsilons, **MULTIPLIER)
     tuned, cost, rate = run.fit(
-        model, parametrisation, learning_rate, rank=rank, alpha=alpha, anchoring=anchoring
+        model,
+        parametrisation,
+        learning_rate,
+        rank=rank,
+        alpha=alpha,
+        anchoring=Anchoring(run.anchors, multipliers, anchor_every, anchor_tokens) if anchor_every else None,
+        shaping=shaping,
     )
 
     update: Update = before.trained() if before else AdapterUpdate(tuned)
-    rewind = Rewind(update, run.live(tuned), run.train, run.select, run.anchors, epsilons, geometry=geometry)
+    directions = Geometry.load(measured) if measured else None
+    rewind = Rewind(update, run.live(tuned), run.select, run.anchors, epsilons, directions)
     held = hold(run, rewind if rewinding else None, certifier, tuned)
     curves = {name: group.curve for name, group in multipliers.groups.items()}
-    return run.finish(tuned, parametrisation, rate, cost, multipliers=curves, **held)
+    return run.finish(tuned, parametrisation, rate, cost, training_pull=pull, multipliers=curves, **held)
 
 
 def hold(

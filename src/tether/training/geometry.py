@@ -14,24 +14,40 @@ C)^-1, so its rank and its file stay what they were.
 
 from __future__ import annotations
 
+import json
+import random
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from tether.anchors.moments import average, input_moments
+from tether.training.update import linear_layers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tether.anchors.anchors import AnchorSet
     from tether.anchors.moments import Moments
+    from tether.chatdata.chats import Chat
+    from tether.inference import LocalModel
 
 RIDGE = 1e-5  # of the mean energy, on both moments: what neither text shows is shrunk as what both share
+MOMENT_TOKENS = 16_000  # of the domain, and of each anchor group
+KINDS = ("domain", "anchors")
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where the domain's inputs lie, and the anchors'.
+    """Where the domain's inputs lie, and the anchors', as the base sees them.
 
     Attributes:
         domain: Second moments by layer.
-        anchors: Second moments of the same layers.
+        anchors: Second moments of the same layers; layers that share an input share its moment in both.
     """
 
     domain: Moments
@@ -59,6 +75,61 @@ class Geometry:
         factor = torch.linalg.cholesky(domain + pull * anchors)
         shaped = torch.cholesky_solve(domain @ update.double().T, factor).T
         return shaped.to(update.dtype)
+
+    def filters(self, pull: float) -> Moments:
+        """By layer the matrix (width, width), or its diagonal (width,), that ``held`` multiplies with."""
+        made: dict[int, torch.Tensor] = {}
+        for name, moment in self.domain.items():
+            if id(moment) not in made:
+                unit = torch.ones(1, len(moment)) if moment.ndim == 1 else torch.eye(len(moment))
+                made[id(moment)] = self.held(name, unit.to(moment.device), pull).squeeze(0)
+        return {name: made[id(moment)] for name, moment in self.domain.items()}
+
+    def save(self, path: Path) -> None:
+        """Write both moments to a safetensors file, each shared one once."""
+        owners = {id(moment): name for name, moment in self.domain.items()}
+        tensors = {f"{kind}.{name}": getattr(self, kind)[name] for kind in KINDS for name in owners.values()}
+        shared = {name: owners[id(moment)] for name, moment in self.domain.items()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".unfinished")
+        save_file(tensors, unfinished, metadata={"shared": json.dumps(shared)})
+        unfinished.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Geometry:
+        """What ``save`` wrote."""
+        with safe_open(path, framework="pt") as file:
+            shared: dict[str, str] = json.loads(file.metadata()["shared"])
+            found = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, it is no dict
+        return cls(*({name: found[f"{kind}.{own}"] for name, own in shared.items()} for kind in KINDS))
+
+
+def measure_geometry(base: LocalModel, train: Sequence[Chat], anchors: AnchorSet) -> Geometry:
+    """The base's inputs on the domain and on the anchors, every anchor group counting alike.
+
+    Args:
+        base: The model before anything changed in it.
+        train: The domain's dialogues; of them, and of each anchor group, so many are taken by lot as make
+            ``MOMENT_TOKENS`` tokens.
+        anchors: Their train split is read.
+    """
+    dialogues = [base.renderer.encode(chat).input_ids for chat in train]
+    domain = _moments(base, dialogues, "the domain")
+    groups = [_moments(base, _anchor_rows(anchors, group), f"{group} anchors") for group in anchors.groups]
+    return Geometry(domain, average(groups))
+
+
+def _moments(base: LocalModel, rows: Sequence[Sequence[int]], what: str) -> Moments:
+    shuffled = random.Random(0).sample(rows, len(rows))
+    before = accumulate((len(row) for row in shuffled), initial=0)
+    chosen = [row for row, tokens in zip(shuffled, before, strict=False) if tokens < MOMENT_TOKENS]
+    pad_id = int(base.tokenizer.pad_token_id)
+    return input_moments(base.model, linear_layers(base.model), chosen, pad_id, f"Inputs on {what}")
+
+
+def _anchor_rows(anchors: AnchorSet, group: str) -> list[list[int]]:
+    chosen = [anchors.anchors[index] for index in anchors.indices(group, "train")]
+    return [[*anchor.prompt_ids, *anchor.answer_ids] for anchor in chosen]
 
 
 def _ridged(moment: torch.Tensor) -> torch.Tensor:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from tether.config import Training
+    from tether.training.shaping import Shaping
 
 
 def fit(
@@ -39,6 +40,7 @@ def fit(
     label: str,
     adapter: PeftConfig | None = None,
     anchoring: Anchoring | None = None,
+    shaping: Shaping | None = None,
 ) -> tuple[PreTrainedModel, Cost]:
     """Train ``model`` in place and return it (wrapped by PEFT where ``adapter`` is given) with what it cost.
 
@@ -54,6 +56,7 @@ def fit(
         label: Shown on the progress bar.
         adapter: PEFT config, or None to train all weights.
         anchoring: Anchors and budget, or None for the domain loss alone.
+        shaping: What each step's update is multiplied with, or None to leave it.
     """
     steps = _steps(settings, rows)
     checkpoints = out / "checkpoints"
@@ -66,7 +69,7 @@ def fit(
             "train_dataset": Dataset.from_list(list(rows)),
             "processing_class": tokenizer,
             "peft_config": adapter,
-            "callbacks": [watcher],
+            "callbacks": [watcher, shaping] if shaping else [watcher],
             "batch_tokens": settings.batch_tokens,
             "cost": watcher.cost,
         }

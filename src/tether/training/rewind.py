@@ -10,27 +10,23 @@ is taken.
 
 from __future__ import annotations
 
-import random
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tether.anchors.drift import GroupDrift, cached_drifts, summarise
-from tether.anchors.moments import average, input_moments
 from tether.progress import say
-from tether.training.geometry import Geometry
 from tether.training.update import as_it_is
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tether.anchors.anchors import AnchorSet
-    from tether.anchors.moments import Moments
     from tether.chatdata.chats import Chat
     from tether.inference import LocalModel
+    from tether.training.geometry import Geometry
     from tether.training.update import Shape, Update
 
 SELECT_TOKENS = 12_000  # tokens of kept-aside dialogues that a scale is judged on
-MOMENT_TOKENS = 16_000  # of the domain, and of each anchor group
 SHARES = (1.0, 0.85, 0.7)  # of the place that fits, to be judged by domain loss
 LEAST_PULL, MOST_PULL = 0.01, 100.0
 PULLED = 0.75  # of the path is the pull's, the rest the scale's
@@ -82,27 +78,23 @@ class Rewind:
     Args:
         update: What training changed.
         live: The tuned model.
-        train: Dialogues trained on, whose inputs the geometry spares.
         select: Dialogues kept aside from training.
-        anchors: Their select split measures the drift; their train split shapes the geometry.
+        anchors: Their select split measures the drift.
         epsilons: Budget by group, nats per token.
-        geometry: Whether the path begins with the pull, or is the plain scale alone.
+        geometry: Of the base's inputs, for the pull; without it, the path is the plain scale alone.
     """
 
     def __init__(
         self,
         update: Update,
         live: LocalModel,
-        train: Sequence[Chat],
         select: Sequence[Chat],
         anchors: AnchorSet,
         epsilons: dict[str, float],
-        *,
-        geometry: bool = True,
+        geometry: Geometry | None,
     ) -> None:
         self.update, self.live, self.anchors, self.epsilons = update, live, anchors, epsilons
-        self._train, self._with_geometry = train, geometry
-        self._geometry: Geometry | None = None
+        self._geometry = geometry
         rows = [live.renderer.encode(chat).input_ids for chat in select]
         self._judged_on = select[: _first(rows, SELECT_TOKENS)]
 
@@ -123,8 +115,6 @@ class Rewind:
 
     def _first_that_fits(self, curve: list[Point]) -> tuple[float, float]:
         """Halve the path between a place that does not fit and one that does; its end is the base."""
-        if self._with_geometry:
-            self._geometry = self._measured()
         low, high = 0.0, 1.0
         for _ in range(HALVINGS):
             middle = (low + high) / 2
@@ -134,7 +124,7 @@ class Rewind:
 
     def _place(self, way: float) -> tuple[float, float]:
         """Scale and pull at a place of the path: 0 is the whole update, 1 is none."""
-        if not self._with_geometry:
+        if self._geometry is None:
             return 1 - way, 0.0
         pull = LEAST_PULL * (MOST_PULL / LEAST_PULL) ** min(1.0, way / PULLED)
         return min(1.0, (1 - way) / (1 - PULLED)), pull
@@ -166,24 +156,6 @@ class Rewind:
     def _shape(self, pull: float) -> Shape:
         geometry = self._geometry
         return as_it_is if geometry is None else lambda name, update: geometry.held(name, update, pull)
-
-    def _measured(self) -> Geometry:
-        """The base's inputs on the domain and on the anchors, every group counting alike."""
-        dialogues = [self.live.renderer.encode(chat).input_ids for chat in self._train]
-        with self.update.scaled(0.0):
-            domain = self._moments(dialogues, "the domain")
-            groups = [self._moments(self._anchor_rows(group), f"{group} anchors") for group in self.epsilons]
-        return Geometry(domain, average(groups))
-
-    def _moments(self, rows: Sequence[Sequence[int]], what: str) -> Moments:
-        shuffled = random.Random(0).sample(rows, len(rows))
-        chosen = shuffled[: _first(shuffled, MOMENT_TOKENS)]
-        pad_id = int(self.live.tokenizer.pad_token_id)
-        return input_moments(self.live.model, self.update.layers, chosen, pad_id, f"Inputs on {what}")
-
-    def _anchor_rows(self, group: str) -> list[list[int]]:
-        chosen = [self.anchors.anchors[index] for index in self.anchors.indices(group, "train")]
-        return [[*anchor.prompt_ids, *anchor.answer_ids] for anchor in chosen]
 
 
 def bound(drift: GroupDrift) -> float:

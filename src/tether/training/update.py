@@ -24,6 +24,36 @@ Shape = Callable[[str, torch.Tensor], torch.Tensor]
 """Takes a layer's name and its update, (rows, input width), and gives the update to use instead."""
 
 
+PEFT_PREFIX = "base_model.model."
+
+
+def linear_layers(model: torch.nn.Module) -> dict[str, torch.nn.Linear]:
+    """The linear layers of a model that has no adapter, by name."""
+    return {name: layer for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear)}
+
+
+def is_adapted(model: torch.nn.Module) -> bool:
+    """Whether the model carries a LoRA."""
+    return any(isinstance(layer, LoraLayer) for layer in model.modules())
+
+
+def input_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The trained weights whose rows are input directions, by the names of the base's layers.
+
+    Of a LoRA these are the As; without one, the weights of all linear layers.
+    """
+    factors = dict(_factors(model, "lora_A"))
+    return factors or {name: layer.weight for name, layer in linear_layers(model).items()}
+
+
+def _factors(model: torch.nn.Module, factor: str) -> Iterator[tuple[str, torch.Tensor]]:
+    # peft's LoRA layers are modules all, but their common class does not say so.
+    for name, layer in model.named_modules():
+        if isinstance(layer, LoraLayer):
+            for adapter in layer.active_adapters:
+                yield name.removeprefix(PEFT_PREFIX), getattr(layer, factor)[adapter].weight
+
+
 def as_it_is(name: str, update: torch.Tensor) -> torch.Tensor:
     """The shape that changes nothing."""
     return update
@@ -33,10 +63,6 @@ class Update(Protocol):
     """What a training changed."""
 
     model: PreTrainedModel
-
-    @property
-    def layers(self) -> dict[str, torch.nn.Module]:
-        """The linear layers that changed, by the names that shapes are given."""
 
     def scaled(self, alpha: float, shape: Shape = as_it_is) -> AbstractContextManager[None]:
         """The model with ``alpha`` times the shaped update, within a `with` block."""
@@ -51,17 +77,10 @@ class AdapterUpdate:
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
 
-    @property
-    def layers(self) -> dict[str, torch.nn.Module]:
-        """The adapted layers."""
-        # peft's LoRA layers are modules all, but their common class does not say so.
-        named = self.model.named_modules()
-        return {name: layer for name, layer in named if isinstance(layer, LoraLayer)}  # type: ignore[misc]
-
     @contextmanager
     def scaled(self, alpha: float, shape: Shape = as_it_is) -> Iterator[None]:
         """The model with ``alpha`` times the shaped update; afterwards all of it again."""
-        whole = {name: weight.detach().clone() for name, weight in self._factors("lora_A")}
+        whole = {name: weight.detach().clone() for name, weight in input_weights(self.model).items()}
         self._shape(shape)
         try:
             with rescale_adapter_scale(self.model, alpha):
@@ -73,18 +92,13 @@ class AdapterUpdate:
     def keep(self, alpha: float, shape: Shape = as_it_is) -> None:
         """Shape A and scale B, so that the saved adapter needs no word about either."""
         self._shape(shape)
-        for _, weight in self._factors("lora_B"):
+        for _, weight in _factors(self.model, "lora_B"):
             weight.mul_(alpha)
 
     @torch.no_grad()
     def _shape(self, shape: Shape) -> None:
-        for name, weight in self._factors("lora_A"):
+        for name, weight in input_weights(self.model).items():
             weight.copy_(shape(name, weight))
-
-    def _factors(self, factor: str) -> Iterator[tuple[str, torch.Tensor]]:
-        for name, layer in self.layers.items():
-            for adapter in layer.active_adapters:  # type: ignore[union-attr]
-                yield name, getattr(layer, factor)[adapter].weight
 
 
 class WeightUpdate:
@@ -98,13 +112,6 @@ class WeightUpdate:
         self.model = model
         self._base = {name: _copy(weight, torch.bfloat16) for name, weight in model.named_parameters()}
         self._tuned: dict[str, torch.Tensor] = {}
-
-    @property
-    def layers(self) -> dict[str, torch.nn.Module]:
-        """All linear layers."""
-        return {
-            name: layer for name, layer in self.model.named_modules() if isinstance(layer, torch.nn.Linear)
-        }
 
     def trained(self) -> WeightUpdate:
         """After training: keep the tuned weights in float32; go on in bfloat16, as the model is saved."""

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from peft import LoraConfig
+
+from tether import bases
+from tether.inference import LocalModel
+from tether.training.batches import as_row
+from tether.training.geometry import Geometry, measure_geometry
+from tether.training.loop import fit
+from tether.training.shaping import Shaping
+from tether.training.update import input_weights, linear_layers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tether.anchors.anchors import AnchorSet
+    from tether.anchors.moments import Moments
+    from tether.bases import Base
+    from tether.chatdata.chats import Chat
+    from tether.config import Training
+
+LORA = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+
+
+def train(base: Base, hotels: list[Chat], settings: Training, out: Path, **more: Any) -> torch.nn.Module:
+    """A few steps of real training from the same seed."""
+    model = LocalModel(bases.load_model(base, torch.float32), bases.load_tokenizer(base))
+    rows = [as_row(model.renderer.encode(chat)) for chat in hotels[:6]]
+    tuned, _ = fit(
+        model.model,
+        model.tokenizer,
+        rows,
+        out=out,
+        settings=settings,
+        learning_rate=1e-2,
+        seed=0,
+        label="Test",
+        **more,
+    )
+    return tuned
+
+
+@pytest.fixture
+def half_closed(base: Base) -> Moments:
+    """Filters that let nothing through in the first half of every layer's input directions."""
+    layers = linear_layers(bases.load_model(base)).items()
+    open_ = {
+        name: (torch.arange(layer.in_features) >= layer.in_features // 2).float() for name, layer in layers
+    }
+    return {name: torch.diag(kept) if "q_proj" in name else kept for name, kept in open_.items()}
+
+
+def closed_half(weight: torch.Tensor) -> torch.Tensor:
+    return weight.detach()[:, : weight.shape[1] // 2]
+
+
+@pytest.mark.parametrize("adapter", [LORA, None])
+def test_nothing_moves_in_a_closed_direction(
+    base: Base, hotels: list[Chat], quick: Training, half_closed: Moments, tmp_path: Path, adapter: Any
+) -> None:
+    tuned = train(base, hotels, quick, tmp_path, adapter=adapter, shaping=Shaping(half_closed))
+    before = dict(bases.load_model(base, torch.float32).named_parameters())
+    moved = 0.0
+    for name, weight in input_weights(tuned).items():
+        if name == "lm_head":  # tied to the embeddings, which are no layer's input
+            continue
+        start = torch.zeros_like(weight) if adapter else before[f"{name}.weight"]
+        assert torch.equal(closed_half(weight), closed_half(start)), name
+        moved += float((weight - start).detach().norm())
+    assert moved > 0
+
+
+def test_the_first_a_keeps_its_size(
+    base: Base, hotels: list[Chat], quick: Training, half_closed: Moments, tmp_path: Path
+) -> None:
+    still = quick.model_copy(update={"max_steps": 1, "warmup": 1.0})  # the first step's rate is zero
+    shaped = train(base, hotels, still, tmp_path / "s", adapter=LORA, shaping=Shaping(half_closed))
+    plain = train(base, hotels, still, tmp_path / "p", adapter=LORA)
+    for name, weight in input_weights(shaped).items():
+        assert float(weight.norm()) == pytest.approx(float(input_weights(plain)[name].norm()), rel=1e-4)
+
+
+def test_a_pull_of_nothing_trains_as_without_it(
+    base: Base, hotels: list[Chat], quick: Training, anchors: AnchorSet, tmp_path: Path
+) -> None:
+    live = LocalModel(bases.load_model(base, torch.float32), bases.load_tokenizer(base))
+    geometry = measure_geometry(live, hotels, anchors)
+    shaped = train(base, hotels, quick, tmp_path / "s", adapter=LORA, shaping=Shaping(geometry.filters(0.0)))
+    plain = train(base, hotels, quick, tmp_path / "p", adapter=LORA)
+    for name, weight in input_weights(shaped).items():
+        assert torch.allclose(weight, input_weights(plain)[name], atol=1e-4), name
+
+
+def test_a_geometry_is_read_as_it_was_written(
+    live: LocalModel, hotels: list[Chat], anchors: AnchorSet, tmp_path: Path
+) -> None:
+    geometry = measure_geometry(live, hotels, anchors)
+    geometry.save(tmp_path / "geometry.safetensors")
+    read = Geometry.load(tmp_path / "geometry.safetensors")
+    assert set(read.domain) == set(read.anchors) == set(linear_layers(live.model)) - {"lm_head"}
+    for name in geometry.domain:
+        assert torch.equal(read.domain[name], geometry.domain[name])
+        assert torch.equal(read.anchors[name], geometry.anchors[name])
+    first = "model.layers.0.self_attn."
+    assert read.domain[first + "q_proj"] is read.domain[first + "v_proj"], "one input, one moment"
+    update = torch.randn(3, len(read.domain[first + "q_proj"]))
+    by = read.filters(2.0)[first + "q_proj"]
+    assert torch.allclose(update @ by, read.held(first + "q_proj", update, 2.0), atol=1e-4)
