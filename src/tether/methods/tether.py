@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 
     from tether.methods.run import Run, Tuned
 
-# The pilot kept every refusal at 0.05; at 0.02 and 0.005 a demo's rewind gave up 56% of its update.
-GROUP_BUDGETS = {"general": 0.05, "safety": 0.02}
+# First study: at 0.05 and 0.015 measured, 96.5% of AdvBench was refused where the base refuses 97.7%.
+GROUP_BUDGETS = {"general": 0.05, "safety": 0.03}
 OTHER_GROUPS = 0.05
-# How the multipliers move where anchors take part in the steps (training/budget.py).
-MULTIPLIER = {"start": 1.0, "rate": 0.3, "memory": 0.5, "aim": 0.7}
+# At 0.3 anchors halved the drift of shaped training and lowered the domain's loss too (docs/method.md); from
+# there it moves slowly, for drift is measured on a few anchors. The aim leaves room for the certificate's
+# interval.
+MULTIPLIER = {"start": 0.3, "rate": 0.05, "memory": 0.8, "aim": 0.5}
 
 
 @method("tether")
@@ -35,7 +37,7 @@ def tether(
     alpha: int = 32,
     learning_rate: float | None = None,
     pull: float = 1.0,
-    anchor_every: int = 0,
+    anchor_every: int = 4,
     anchor_tokens: int = 384,
     rewinding: bool = True,
     geometry: bool = True,
