@@ -48,8 +48,8 @@ def _whole(seen: Typical) -> str:
     if seen.alignment is None:
         return "Nothing has changed in the layers that anchors pass through."
     return (
-        f"The update is {percent(seen.size)}% of a weight that it touches (root mean square over layers), "
-        f"and on anchors it moves a layer's output by {percent(seen.disturbance)}%: {number(seen.alignment, 2)} "
+        f"The update is {percent(seen.size)}% of a weight that it touches (root mean square over layers). "
+        f"On anchors it moves a layer's output by {percent(seen.disturbance)}%, {number(seen.alignment, 2)} "
         "times as far as an update of its size that knows nothing of them."
     )
 
