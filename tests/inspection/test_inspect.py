@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
 from tether import bases, stages
 from tether.anchors.drift import cached_drifts
 from tether.inspection.figure import figure, grid
 from tether.inspection.inspect import SHOWN, inspect
 from tether.inspection.page import write_page
-from tether.inspection.tables import by_projection, elsewhere
+from tether.inspection.tables import by_projection, elsewhere, inspection_text
 from tether.inspection.traces import FEWEST, POSITIONS, Trace, block_changes, by_position
 from tether.report.drawing import inline
 from tether.training.certificate import Certifier
@@ -31,13 +32,30 @@ pytestmark = pytest.mark.usefixtures("anchors")
 ALL = "layers"
 
 
-def test_an_adapter_that_does_nothing_shows_nothing(base: Base, adapted: Callable[[str], Path]) -> None:
+def test_an_adapter_that_does_nothing_shows_nothing(
+    base: Base, adapted: Callable[[str], Path], tmp_path: Path
+) -> None:
     found = inspect(base, adapted(""))
     assert {one.energy.size for one in found.places} == {0.0}
     assert {one.energy.disturbance for one in found.places} == {0.0}
     assert found.blocks == {"general": [0.0, 0.0], "safety": [0.0, 0.0]}
     assert {one.drift for told in found.positions.values() for one in told} == {0.0}
-    assert "Nothing has changed" in stages.inspect(base.name, adapted("")).text
+    page = write_page(found, found.record(), tmp_path / "page")
+    assert "Nothing has changed" in page.read_text()
+    assert "Nothing has changed" in inspection_text(found)
+
+
+def test_an_adapter_of_the_head_alone_has_curves_and_no_maps(base: Base, tmp_path: Path) -> None:
+    model = get_peft_model(bases.load_model(base), LoraConfig(r=2, target_modules=["lm_head"]))
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    model.save_pretrained(str(tmp_path), save_embedding_layers=False)
+    found = inspect(base, tmp_path)
+    assert [(row.cells[0], row.cells[1] > "0") for row in elsewhere(found).rows] == [("lm_head", True)]
+    assert found.blocks["general"] == [0, 0]
+    assert found.drift["general"].drift > 0
+    assert len(figure(found).axes) == 2
 
 
 def test_an_update_of_one_layer_shows_up_there(base: Base, adapted: Callable[[str], Path]) -> None:

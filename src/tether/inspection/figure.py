@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from tether.inspection.energy import Typical, typical
@@ -15,7 +16,7 @@ from tether.report.drawing import INK, WIDTH, plain_frame
 from tether.report.words import number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
@@ -45,19 +46,23 @@ def figure(found: Inspection) -> Figure:
         block's output and the drift by place in the answer, by anchor group.
     """
     kinds = list(dict.fromkeys(one.projection for one in in_blocks(found)))
-    tall = ROW * len(kinds) + 0.75
-    heights = [tall, tall, tall, CURVE, CURVE]
-    drawn = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
-    drawn.get_layout_engine().set(hspace=0.03)  # type: ignore[union-attr]
+    maps = [ROW * len(kinds) + 0.75] * (3 if kinds else 0)
+    heights = [*maps, CURVE, CURVE]
+    drawn = Figure(figsize=(WIDTH, sum(heights)), layout=ConstrainedLayoutEngine(hspace=0.03))
     panels = drawn.subplots(len(heights), 1, height_ratios=heights)
-    amounts = grid(found, kinds, lambda cell: cell.size)
-    _amounts(panels[0], kinds, amounts, "Size of the update, % of the weight")
-    _balance(panels[1], kinds, grid(found, kinds, lambda cell: cell.alignment))
-    effects = grid(found, kinds, lambda cell: cell.disturbance)
-    _amounts(panels[2], kinds, effects, "What it adds to the layer's output on anchors, %")
-    _blocks(panels[3], found)
-    _positions(panels[4], found)
+    if kinds:
+        _maps(panels[0], panels[1], panels[2], kinds, found)
+    _blocks(panels[-2], found)
+    _positions(panels[-1], found)
     return drawn
+
+
+def _maps(first: Axes, second: Axes, third: Axes, kinds: list[str], found: Inspection) -> None:
+    sizes = grid(found, kinds, lambda cell: cell.size)
+    _amounts(first, kinds, sizes, "Size of the update, % of the weight")
+    _balance(second, kinds, grid(found, kinds, lambda cell: cell.alignment))
+    effects = grid(found, kinds, lambda cell: cell.disturbance)
+    _amounts(third, kinds, effects, "What it adds to the layer's output on anchors, %")
 
 
 def grid(found: Inspection, kinds: list[str], measure: Callable[[Typical], float | None]) -> Grid:
@@ -70,10 +75,10 @@ def grid(found: Inspection, kinds: list[str], measure: Callable[[Typical], float
 
 
 def _amounts(axes: Axes, kinds: list[str], shares: Grid, title: str) -> None:
-    told = 100 * shares[~np.isnan(shares)]
+    told = 100 * shares[shares > 0]
     # One outlier must not leave all others alike: the scale ends below it, with an arrow.
-    end = float(np.quantile(told, SCALED)) if told.size else 0.0
-    _map(axes, kinds, 100 * shares, Normalize(0, end or 1.0), AMOUNT, title)
+    end = float(np.quantile(told, SCALED)) if told.size else 1.0
+    _map(axes, kinds, 100 * shares, Normalize(0, end), AMOUNT, title)
 
 
 def _balance(axes: Axes, kinds: list[str], ratios: Grid) -> None:
@@ -100,47 +105,39 @@ def _map(axes: Axes, kinds: list[str], values: Grid, norm: Normalize, colours: s
     plain_frame(axes)
     axes.grid(visible=False)
     axes.tick_params(length=0)
-    bar = axes.figure.colorbar(cells, ax=axes, pad=0.015, aspect=12, extend=_ends(values, norm))
-    bar.outline.set_visible(False)  # type: ignore[operator]
-    bar.solids.set_edgecolor("face")  # else viewers of SVG show white seams
+    beyond = norm.vmax is not None and bool((values > norm.vmax).any())
+    bar = axes.figure.colorbar(cells, ax=axes, pad=0.015, aspect=12, extend="max" if beyond else "neither")
+    bar.outline.set_visible(False)
+    assert bar.solids is not None
+    bar.solids.set(rasterized=False, edgecolor="face")  # sharp, and without white seams between its steps
     bar.ax.tick_params(colors=INK, labelsize=9)
     return bar.ax
 
 
-def _ends(values: Grid, norm: Normalize) -> str:
-    return "max" if norm.vmax is not None and np.nanmax(values, initial=0.0) > norm.vmax else "neither"
-
-
 def _blocks(axes: Axes, found: Inspection) -> None:
     for index, (group, shares) in enumerate(found.blocks.items()):
-        axes.plot(100 * np.array(shares), label=group, **_style(index))
+        _line(axes, index, group, range(len(shares)), [100 * share for share in shares])
     axes.set_xlim(-0.5, len(next(iter(found.blocks.values()))) - 0.5)
-    _curve(
-        axes,
-        "block (the last after the final norm)",
-        "change, %",
-        "Change of each block's output where answers are predicted",
-    )
+    title = "Change of each block's output where answers are predicted"
+    _curve(axes, "block (the last after the final norm)", "change, %", title)
 
 
 def _positions(axes: Axes, found: Inspection) -> None:
     for index, (group, told) in enumerate(found.positions.items()):
-        style = _style(index)
-        places = [one.position for one in told]
-        axes.plot(places, [one.drift for one in told], label=group, **style)
+        colour = _line(axes, index, group, [one.position for one in told], [one.drift for one in told])
         sure = [(one.position, *one.ci95) for one in told if one.ci95 is not None]
         if sure:
             at, low, high = zip(*sure, strict=True)
-            axes.fill_between(at, low, high, color=style["color"], alpha=0.16, linewidth=0)
+            axes.fill_between(at, low, high, color=colour, alpha=0.16, linewidth=0)
     axes.set_xlim(0.5, max(len(told) for told in found.positions.values()) + 0.5)
     _curve(axes, "token of the answer", "KL, nats", "Drift by place in the answer (band: 95% interval)")
 
 
-def _style(index: int) -> dict[str, str]:
-    return {
-        "color": GROUP_COLOURS[index % len(GROUP_COLOURS)],
-        "linestyle": GROUP_LINES[index % len(GROUP_LINES)],
-    }
+def _line(axes: Axes, index: int, group: str, across: Sequence[int], up: Sequence[float]) -> str:
+    """Draw a group's curve; its colour."""
+    colour = GROUP_COLOURS[index % len(GROUP_COLOURS)]
+    axes.plot(across, up, color=colour, linestyle=GROUP_LINES[index % len(GROUP_LINES)], label=group)
+    return colour
 
 
 def _curve(axes: Axes, across: str, up: str, title: str) -> None:
