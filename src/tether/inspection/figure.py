@@ -32,7 +32,7 @@ AMOUNT, BALANCE = "YlGnBu", "PuOr_r"
 SCALED = 0.98  # of a map's cells lie within its scale
 ROW = 0.21  # inches of a map's row
 CURVE = 2.2
-WIDEST_BALANCES = (1.5, 2.0, 3.0, 5.0, 10.0, 100.0)
+WIDEST_BALANCES = (1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 
 def figure(found: Inspection) -> Figure:
@@ -83,7 +83,7 @@ def _amounts(axes: Axes, kinds: list[str], shares: Grid, title: str) -> None:
 
 def _balance(axes: Axes, kinds: list[str], ratios: Grid) -> None:
     told = ratios[~np.isnan(ratios) & (ratios > 0)]
-    farthest = float(np.exp(np.abs(np.log(told)).max())) if told.size else 1.0
+    farthest = float(np.exp(np.quantile(np.abs(np.log(told)), SCALED))) if told.size else 1.0
     end = next((wide for wide in WIDEST_BALANCES if farthest <= wide), WIDEST_BALANCES[-1])
     title = "Alignment with anchors' inputs (1: as an update that knows nothing of them)"
     norm = LogNorm(1 / end, end, clip=True)
@@ -105,13 +105,19 @@ def _map(axes: Axes, kinds: list[str], values: Grid, norm: Normalize, colours: s
     plain_frame(axes)
     axes.grid(visible=False)
     axes.tick_params(length=0)
-    beyond = norm.vmax is not None and bool((values > norm.vmax).any())
-    bar = axes.figure.colorbar(cells, ax=axes, pad=0.015, aspect=12, extend="max" if beyond else "neither")
+    bar = axes.figure.colorbar(cells, ax=axes, pad=0.015, aspect=12, extend=_ends(values, norm))
     bar.outline.set_visible(False)
     assert bar.solids is not None
     bar.solids.set(rasterized=False, edgecolor="face")  # sharp, and without white seams between its steps
     bar.ax.tick_params(colors=INK, labelsize=9)
     return bar.ax
+
+
+def _ends(values: Grid, norm: Normalize) -> str:
+    """At which ends of a scale there are values beyond it, in matplotlib's words."""
+    below = norm.vmin is not None and bool((values < norm.vmin).any())
+    above = norm.vmax is not None and bool((values > norm.vmax).any())
+    return {(True, True): "both", (True, False): "min", (False, True): "max"}.get((below, above), "neither")
 
 
 def _blocks(axes: Axes, found: Inspection) -> None:
