@@ -59,6 +59,7 @@ def test_help_answers_at_once() -> None:
         "compare",
         "tune",
         "evaluate",
+        "inspect",
         "anchors",
         "align",
         "report",
@@ -241,6 +242,21 @@ def test_tuning_passes_on_what_was_asked(
     assert asked[:5] == ["b", "d", "tether", Path("o"), {"safety": 0.01}]
     assert asked[6:] == [{"rank": 4, "learning_rate": 1e-3}, [], False]
     assert capsys.readouterr().out == "o: lora\n"
+
+
+def test_an_inspection_takes_a_base_and_what_was_made_of_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], story: SimpleNamespace
+) -> None:
+    asked: list[Any] = []
+
+    def inspect(*arguments: Any) -> SimpleNamespace:
+        asked.extend(arguments)
+        return SimpleNamespace(record={"base": "b"}, text="tables")
+
+    story.inspect = inspect
+    assert run(monkeypatch, "inspect", "b", "lora", "--out", "o", "--anchors", "own", "--json") == 0
+    assert asked == ["b", Path("lora"), Path("o"), Path("own")]
+    assert json.loads(capsys.readouterr().out) == {"base": "b"}
 
 
 def test_a_preview_needs_no_folder(

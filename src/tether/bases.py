@@ -131,8 +131,7 @@ def put_lora(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
     Raises:
         UserError: The folder is no plain LoRA, or it was made for another architecture.
     """
-    about = read_json(adapter / "adapter_config.json") or {}
-    if about.get("peft_type") != "LORA" or about.get("use_dora") or about.get("modules_to_save"):
+    if not is_plain_lora(adapter):
         raise UserError(
             "this is no plain LoRA adapter, and only of such can the update be told apart",
             where=str(adapter),
@@ -143,10 +142,17 @@ def put_lora(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
     return wrapped  # type: ignore[no-any-return]
 
 
+def is_plain_lora(folder: Path) -> bool:
+    """Whether ``folder`` holds a LoRA whose whole update is B A."""
+    about = read_json(folder / "adapter_config.json") or {}
+    return about.get("peft_type") == "LORA" and not (about.get("use_dora") or about.get("modules_to_save"))
+
+
 def _put(model: PreTrainedModel, adapter: Path) -> Any:
     from peft import PeftModel
     from safetensors import SafetensorError
 
+    _check_weights(adapter)
     try:
         wrapped = PeftModel.from_pretrained(model, str(adapter))
         _check_layers(wrapped, adapter)
@@ -243,6 +249,17 @@ def _check_folder(path: Path) -> None:
             "no config.json in this folder, so it holds no model",
             where=str(path),
             fix="name a folder written by save_pretrained, or a hub id",
+        )
+    _check_weights(path)
+
+
+def _check_weights(folder: Path) -> None:
+    """Left to themselves, transformers and PEFT would look for missing weights on the hub."""
+    if not any(file.suffix in (".safetensors", ".bin") for file in folder.glob("*")):
+        raise UserError(
+            "there are no weights in this folder",
+            where=str(folder),
+            fix="name one that save_pretrained has finished writing",
         )
 
 

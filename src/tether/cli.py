@@ -164,6 +164,23 @@ def rewind(
 
 
 @app.command()
+def inspect(
+    base: Annotated[str, typer.Argument(metavar="BASE", help="Hub id, folder, .gguf file or embedded name.")],
+    adapter: Annotated[Path, typer.Argument(metavar="ADAPTER", help="An adapter or a model folder.")],
+    anchors: Annotated[Path | None, typer.Option(metavar="DIR", help="From `tether anchors`.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where page, figure and inspect.json go.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show where a fine-tuning changed its base: weights, blocks, answer tokens, and answers side by side."""
+    from tether import stages
+
+    outcome = stages.inspect(base, adapter, out, anchors)
+    _print(outcome.record, outcome.text, as_json)
+
+
+@app.command()
 def evaluate(
     base: Base,
     out: Annotated[Path, typer.Option(metavar="FILE.json", help="Where to write; the items lie beside it.")],

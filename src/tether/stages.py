@@ -15,6 +15,8 @@ from tether.config import Asking, Budget, Training, split_settings
 from tether.environment import environment
 from tether.errors import UserError
 from tether.hosted.model import HostedModel
+from tether.inspection.inspect import inspect as find_changes
+from tether.inspection.tables import inspection_text
 from tether.methods import find
 from tether.methods.run import Run, read_record
 from tether.methods.tether import budgets, hold
@@ -159,6 +161,27 @@ def rewind(
     return Outcome(
         {"out": str(out), **record, "drift": certificate}, "\n".join([kept, *_drift_lines(certificate)])
     )
+
+
+def inspect(base: str, tuned: Path, out: Path | None = None, anchors: Path | None = None) -> Outcome:
+    """Tell where a fine-tuning changed its base: in which weights and blocks, and at which answer tokens.
+
+    Args:
+        base: What was tuned.
+        tuned: Folder of a PEFT adapter or of a whole model of the base's shape.
+        out: Where page, figure and `inspect.json` go; None writes nothing.
+        anchors: The user's own anchors.
+
+    Raises:
+        UserError: The folder or the anchors do not belong to the base.
+    """
+    found = find_changes(bases.resolve(base), tuned, anchors)
+    record = found.record()
+    if out is None:
+        return Outcome(record, inspection_text(found))
+    from tether.inspection.page import write_page  # draws with matplotlib, which the tables do not need
+
+    return Outcome(record, f"{inspection_text(found)}\n\nPage: {write_page(found, record, out)}")
 
 
 def _claim(out: Path, asked: dict[str, Any]) -> None:

@@ -100,8 +100,12 @@ def exact_drift(
     base_states: torch.Tensor, base_head: torch.nn.Module, states: torch.Tensor, head: torch.nn.Module
 ) -> torch.Tensor:
     """Full-vocabulary KL per token of one answer, (tokens,) float32, from both models' last hidden states."""
-    base = log_softmax(base_head(base_states.to(states.device)).float(), dim=-1)
-    tuned = log_softmax(head(states).float(), dim=-1)
+    return divergence(base_head(base_states.to(states.device)), head(states))
+
+
+def divergence(base_logits: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """KL(base || tuned) per token over the whole vocabulary, (tokens,) float32, from (tokens, vocabulary)."""
+    base, tuned = log_softmax(base_logits.float(), dim=-1), log_softmax(logits.float(), dim=-1)
     return (base.exp() * (base - tuned)).sum(1)
 
 

@@ -12,9 +12,21 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 INK = "#1f2933"  # becomes currentColor where a chart stands in the page
+GRID = "#8a94a0"
+WIDTH = 7.6  # inches of a chart
+
+
+def plain_frame(axes: Axes) -> None:
+    """Take away a chart's box, and leave a light grid behind what is drawn."""
+    axes.set_facecolor("none")
+    axes.set_axisbelow(True)
+    axes.grid(color=GRID, alpha=0.28, linewidth=0.7)
+    axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
+    axes.tick_params(colors=INK, labelsize=9.5)
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from tether.report.drawing import INK
+from tether.report.drawing import GRID, INK, WIDTH, plain_frame
 from tether.report.words import (
     AXIS_NAMES,
     UNIT_NAMES,
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette: told apart by colour-blind readers, and readable on white and on near-black.
 OURS, PLAIN, OTHER, BEFORE = "#0072b2", "#d55e00", "#56a088", "#9aa3ad"
-GRID = "#8a94a0"
 NAMES = (*AXES, "trade-off")
-WIDTH = 7.6
 BAR = 0.38
 LABEL = 0.19  # height of a name in a column, inches
 FEW = 8  # with more methods than that, the whiskers of the others step back
@@ -131,21 +129,13 @@ def _finish_bars(axes: Axes, axis: str, rows: Sequence[tuple[str, Summary]]) -> 
         fontweight="bold",
         color=INK,
     )
-    _plain_frame(axes)
+    plain_frame(axes)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
 
 
 def _upper(summary: Summary) -> float:
     return summary.ci95[1] if summary.ci95 else 0.0
-
-
-def _plain_frame(axes: Axes) -> None:
-    axes.set_facecolor("none")
-    axes.set_axisbelow(True)
-    axes.grid(color=GRID, alpha=0.28, linewidth=0.7)
-    axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
-    axes.tick_params(colors=INK, labelsize=9.5)
 
 
 def trade_off(results: StudyResults) -> Figure | None:
@@ -202,7 +192,7 @@ def _panel(axes: Axes, axis: str, results: StudyResults, tall: float) -> None:
         for line in arms.lines[2]:
             line.set_alpha(0.6 if colours[name] != OTHER else 0.4 if len(points) <= FEW else 0.15)
     axes.margins(x=0.14, y=0.12)
-    _plain_frame(axes)
+    plain_frame(axes)
     axes.set_xlabel("skill gained: change in proficiency, points", color=INK)
     shown = "points" if unit == "share" else UNIT_NAMES[unit]
     axes.set_ylabel(f"change in {in_text(axis)}, {shown}", color=INK)

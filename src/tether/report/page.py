@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tether.report import drawing, markdown, tables
 from tether.report import figures as charts
 from tether.report.examples import examples
 from tether.report.headline import headline_sentences, warnings
-from tether.report.words import AXIS_NAMES, MISSING, number
+from tether.report.templates import templates
+from tether.report.words import AXIS_NAMES, MISSING
 from tether.results import read_results, write_text
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from matplotlib.figure import Figure
 
     from tether.results import StudyResults
@@ -54,31 +55,27 @@ def _title(results: StudyResults) -> str:
 
 
 def _page(run: Path, results: StudyResults, drawn: dict[str, Figure]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["score"] = lambda value: number(value, 0 if value in (0, 1) else 3)
-    return environment.get_template("page.html").render(
-        title=_title(results),
-        sentences=headline_sentences(results),
-        warnings=warnings(results),
-        overview=tables.overview(results),
-        outcomes=tables.outcomes(results),
-        missing=tables.missing_cells(results),
-        figures=[
-            # Our own charts; every name in them was escaped when matplotlib wrote the SVG.
-            {"svg": Markup(drawing.inline(figure)), "words": charts.describe(name, results)}
-            for name, figure in drawn.items()
-        ],
-        tables=[tables.comparisons(results), tables.certificates(results), tables.sweeps(results)],
-        training=tables.training(results),
-        examples={AXIS_NAMES[axis]: found for axis, found in examples(run, results).items()},
-        facts=_facts(results),
-        study=_study(results) if results.study else "",
+    return (
+        templates()
+        .get_template("page.html")
+        .render(
+            title=_title(results),
+            sentences=headline_sentences(results),
+            warnings=warnings(results),
+            overview=tables.overview(results),
+            outcomes=tables.outcomes(results),
+            missing=tables.missing_cells(results),
+            figures=[
+                # Our own charts; every name in them was escaped when matplotlib wrote the SVG.
+                {"svg": Markup(drawing.inline(figure)), "words": charts.describe(name, results)}
+                for name, figure in drawn.items()
+            ],
+            tables=[tables.comparisons(results), tables.certificates(results), tables.sweeps(results)],
+            training=tables.training(results),
+            examples={AXIS_NAMES[axis]: found for axis, found in examples(run, results).items()},
+            facts=_facts(results),
+            study=_study(results) if results.study else "",
+        )
     )
 
 
@@ -117,12 +114,13 @@ def _study(results: StudyResults) -> str:
 
 def _facts(results: StudyResults) -> list[tuple[str, str]]:
     """Versions, machine, data hashes, seeds and times as name and value."""
-    return _flat(results.environment) + _flat(results.provenance)
+    return flat(results.environment) + flat(results.provenance)
 
 
-def _flat(value: Any, name: str = "") -> list[tuple[str, str]]:
+def flat(value: Any, name: str = "") -> list[tuple[str, str]]:
+    """A nested record as rows of name and value."""
     if isinstance(value, dict):
-        return [row for key, inner in value.items() for row in _flat(inner, f"{name} {key}".strip())]
+        return [row for key, inner in value.items() for row in flat(inner, f"{name} {key}".strip())]
     if isinstance(value, list):
         return [(name, ", ".join(str(part) for part in value) or MISSING)]
     return [(name, MISSING if value is None else str(value))]
