@@ -50,9 +50,11 @@ def tether(
     given_out = model if parametrisation == "lora" else run.load("lora")
     certifier = Certifier(given_out, run.anchors, run.tokenizer.pad_token_id, epsilons)
     del given_out
+    started = time.perf_counter()
     measured = run.measured(model) if geometry else None
     # Only the filters stay in memory while it trains.
     shaping = Shaping(Geometry.load(measured).filters(pull)) if measured and pull else None
+    measuring = time.perf_counter() - started
     before = WeightUpdate(model) if parametrisation == "full" else None
     multipliers = Budget(epsilons, **MULTIPLIER)
     tuned, cost, rate = run.fit(
@@ -69,6 +71,7 @@ def tether(
     directions = Geometry.load(measured) if measured else None
     rewind = Rewind(update, run.live(tuned), run.select, run.anchors, epsilons, directions)
     held = hold(run, rewind if rewinding else None, certifier, tuned)
+    held["extra_seconds"]["geometry"] = measuring
     curves = {name: group.curve for name, group in multipliers.groups.items()}
     return run.finish(tuned, parametrisation, rate, cost, training_pull=pull, multipliers=curves, **held)
 
