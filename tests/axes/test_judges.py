@@ -59,6 +59,8 @@ def test_a_label_that_says_neither_is_named_by_line(tmp_path: Path) -> None:
         ("rulez", "there is no judge 'rulez'. did you mean 'rules'"),
         ("rules:strict", "write rules"),
         ("classifier", "write classifier:FOLDER"),
+        ("local/tone:x", r"write local\[/pair\|answer\|chat\]:FOLDER"),
+        ("openai:", r"write openai\[/harmbench\|strongreject\]:MODEL"),
     ],
 )
 def test_a_name_that_is_no_judges_is_told_of(name: str, says: str) -> None:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tether.axes.judges.classifier import Classifier
+from tether.axes.judges.hosted import HostedJudge
+from tether.axes.judges.local import WAYS, LocalJudge
+from tether.axes.judges.rubrics import RUBRICS
 from tether.axes.judges.rules import Rules
 from tether.config import did_you_mean
 from tether.errors import UserError
@@ -40,6 +43,8 @@ class JudgeKind:
 REGISTRY: dict[str, JudgeKind] = {
     "rules": JudgeKind(lambda name, way, what, asking: Rules()),
     "classifier": JudgeKind(lambda name, way, what, asking: Classifier.load(what), "FOLDER"),
+    "local": JudgeKind(lambda name, way, what, asking: LocalJudge(name, way, what), "FOLDER", WAYS),
+    "openai": JudgeKind(HostedJudge, "MODEL", tuple(RUBRICS)),
 }
 
 
