@@ -65,9 +65,10 @@ class HostedJudge:
         questions = [self._rubric.question(exchange) for exchange in exchanges]
         said = self._ask(questions, "Judging")
         unread = [index for index, text in enumerate(said) if self._rubric.verdict(text) is None]
-        again = self._ask([f"{questions[index]}\n{REMINDER}" for index in unread], "Judging again")
-        for index, text in zip(unread, again, strict=True):
-            said[index] = text
+        if unread:
+            again = self._ask([f"{questions[index]}\n{REMINDER}" for index in unread], "Judging again")
+            for index, text in zip(unread, again, strict=True):
+                said[index] = text
         return self._read(exchanges, said)
 
     def _ask(self, questions: Sequence[str], label: str) -> list[str]:
