@@ -40,10 +40,10 @@ def test_the_prompts_words_are_blanks_and_the_sentence_marks_stay() -> None:
     assert {"^ baking", "glad", "glad to"} <= ngrams(seen).keys()
 
 
-def test_features_are_the_openings_ngrams_what_it_shares_and_its_length() -> None:
+def test_features_are_the_openings_ngrams_and_what_it_shares() -> None:
     rows = features([Exchange("Bake bread", "Bread"), Exchange("Bake bread", "x" * 3000)]).toarray()
     assert np.linalg.norm(rows[:, :BUCKETS], axis=1) == pytest.approx([1, 1])
-    assert rows[:, BUCKETS:] == pytest.approx(np.array([[0.5, 5 / 3000], [0, 1]]))
+    assert rows[:, BUCKETS] == pytest.approx([0.5, 0])
 
 
 def test_the_fit_is_where_the_penalised_likelihood_is_flat() -> None:

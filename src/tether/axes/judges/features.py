@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 OPENING_WORDS = 40
 BUCKETS = 1 << 14
-LONG = 3000  # characters, of an answer that counts as long
-COLUMNS = BUCKETS + 2
-"""N-grams by hash, then the share of the prompt's words that the opening takes up, then the length."""
+COLUMNS = BUCKETS + 1
+"""N-grams by hash, then the share of the prompt's words that the opening takes up.
+
+Not the answer's length: that is a model's habit, and a model to be judged has habits of its own."""
 _WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?|[.!?:]")
 
 
@@ -52,5 +53,4 @@ def features(exchanges: Sequence[Exchange]) -> sparse.csr_matrix:
         rows[row, buckets] = 1 / np.sqrt(len(buckets))
         asked, said = content(exchange.prompt), content(" ".join(_first_words(exchange.answer)))
         rows[row, BUCKETS] = len(asked & said) / max(1, len(asked))
-        rows[row, BUCKETS + 1] = min(len(exchange.answer), LONG) / LONG
     return rows.tocsr()
