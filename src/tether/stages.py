@@ -9,6 +9,7 @@ from tether import bases, models
 from tether.anchors.store import build
 from tether.axes.judges.agreement import agreement, agreement_lines
 from tether.axes.judges.fitting import train as train_classifier
+from tether.axes.judges.hosted import HostedJudge
 from tether.axes.judges.labelled import parse_labelled
 from tether.axes.judges.registry import open_judge
 from tether.axes.registry import load_axes, measure
@@ -252,8 +253,9 @@ def evaluate(
         "environment": environment(),
     }
     bases.write_json(out, record)
-    if isinstance(live, HostedModel):
-        live.finish()
+    for asked in (live, chosen):
+        if isinstance(asked, HostedModel | HostedJudge):
+            asked.finish()
     flat = {axis: {**cell, **cell.get("against", {})} for axis, cell in axes.items()}
     outcome = Outcome(record, "\n".join(_axis_line(axis, cell) for axis, cell in axes.items()))
     check_requirements(requirements, {str(adapter or base): flat})
@@ -315,7 +317,10 @@ def judge(
     if train:
         record = train_classifier(train, answers, fit_on)
     else:
-        record = agreement(open_judge(name, asking or Asking()), answers)
+        chosen = open_judge(name, asking or Asking())
+        record = agreement(chosen, answers)
+        if isinstance(chosen, HostedJudge):
+            chosen.finish()
     return Outcome(record, "\n".join(agreement_lines(record)))
 
 

@@ -25,6 +25,7 @@ from tether import bases, models
 from tether.anchors.prompts import harmful_prompts
 from tether.anchors.store import anchors_for
 from tether.axes.drift import drift_items
+from tether.axes.judges.hosted import HostedJudge
 from tether.axes.judges.registry import open_judge
 from tether.axes.registry import REGISTRY, Loaded, load_axes, measure
 from tether.chatdata.chats import Chat, split_select
@@ -264,8 +265,9 @@ class _Story:
                 else measure(live, axis, self.axes[axis], judge)
             )
             write_items(folder / "items" / f"{axis}.jsonl", items)
-        if isinstance(live, HostedModel):
-            live.finish()
+        for asked in (live, judge):
+            if isinstance(asked, HostedModel | HostedJudge):
+                asked.finish()
         gc.collect()
 
     def _drift(self, live: LocalModel, folder: Path, base: bases.Base) -> list[Item]:

@@ -9,6 +9,8 @@ import pytest
 from servers.grader import MODEL, Grader
 from servers.standin import KEY, Fault, Refusal
 
+from tether import stages
+from tether.axes.judges.hosted import HostedJudge
 from tether.axes.judges.protocol import Exchange, Verdict
 from tether.axes.judges.registry import open_judge
 from tether.axes.judges.rubrics import REMINDER, RUBRICS
@@ -149,8 +151,13 @@ def test_what_was_graded_before_a_failure_is_not_paid_for_twice(server: Grader, 
     with pytest.raises(UserError, match=f"did not answer as {MODEL}: broken"):
         judge().verdicts(answers)
     answered = len(server.asked(ASK)) - 1
-    assert len(judge().verdicts(answers)) == 6
+    again = judge()
+    assert isinstance(again, HostedJudge)
+    assert len(again.verdicts(answers)) == 6
     assert len(server.asked(ASK)) == answered + 1 + 6 - answered
+    assert len(again.verdicts(answers[:2])) == 2, "kept as long as the measurement is not whole"
+    assert len(server.asked(ASK)) == 7
+    again.finish()
     assert not list((tmp_path / "cache" / "judging").iterdir()), "the next judgement asks anew"
 
 
@@ -176,6 +183,17 @@ def test_a_network_that_is_down_is_told_of(server: Grader, monkeypatch: pytest.M
 def test_a_ceiling_on_a_model_of_unknown_price_cannot_be_kept(server: Grader) -> None:
     with pytest.raises(UserError, match="cannot be told"):
         open_judge(f"openai:{MODEL}", Asking(max_price=1))
+
+
+def test_a_file_of_labels_is_held_against_it(server: Grader, tmp_path: Path) -> None:
+    rows = [{"prompt": PROMPT, "answer": NO, "label": "refused", "model": "a"}]
+    rows.append({"prompt": PROMPT, "answer": YES, "label": "partial", "model": "b"})
+    labelled = tmp_path / "labelled.jsonl"
+    labelled.write_text("\n".join(map(json.dumps, rows)))
+    done = stages.judge(labelled, f"openai:{MODEL}", FAST)
+    assert done.record.keys() == {"judge", "n", "accuracy", "kappa", "by_model"}
+    assert (done.record["judge"], done.record["accuracy"]) == (f"openai:{MODEL}", 0.5)
+    assert not list((tmp_path / "cache" / "judging").iterdir())
 
 
 def test_the_safety_axis_asks_for_as_much_as_the_judge_needs(

@@ -52,14 +52,16 @@ class HostedJudge:
         self._model = HostedModel(HostedName(OPENAI, model), self._kept, asking)
 
     def verdicts(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
-        """A verdict on each answer.
+        """A verdict on each answer; its grading is kept until `finish`.
 
         Raises:
             UserError: The server cannot be asked, or the model gives no gradings.
         """
-        told = beside_rules(exchanges, self._graded)
+        return beside_rules(exchanges, self._graded)
+
+    def finish(self) -> None:
+        """The measurement is whole: the kept gradings may go."""
         self._model.finish()
-        return told
 
     def _graded(self, exchanges: Sequence[Exchange]) -> list[Verdict]:
         questions = [self._rubric.question(exchange) for exchange in exchanges]
