@@ -14,6 +14,7 @@ import pytest
 
 import tether
 from tether import cli
+from tether.config import Asking
 from tether.errors import RequirementNotMet, UserError
 from tether.results import StudyResults
 
@@ -113,6 +114,8 @@ def test_a_mistake_in_a_study_is_one_sentence(
         (["tune", "--base", "b", "--data", "d", "--out", "x", "--set", "rank"], "key=value"),
         (["tune", "--base", "b", "--data", "d", "--out", "x", "--budget", "low"], "--budget"),
         (["evaluate", "--base", "b", "--out", "x.json"], "no axis is named"),
+        (["judge", "f.jsonl", "--fit-on", "gpt4"], "--train"),
+        (["judge", "f.jsonl", "--train", "x", "--judge", "local:y"], "the judge is the one that is fitted"),
         (["fetch", "smollm3"], "did you mean 'smollm2-135m"),
     ],
 )
@@ -281,3 +284,31 @@ def test_measuring_takes_several_sources_of_an_axis(
     assert run(monkeypatch, "evaluate", "--base", "b", "--out", "x.json", *wanted) == 0
     assert asked[2] == {"proficiency": [], "safety": ["xstest", "own.csv"], "knowledge": []}
     assert asked[3:6] == [5, Path("x.json"), Path("before.json")]
+    assert asked[8] == "rules"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "passed"),
+    [
+        ([], ("rules", Asking(), None, [])),
+        (["--judge", "openai:m", "--max-price", "2"], ("openai:m", Asking(max_price=2), None, [])),
+        (["--train", "o", "--fit-on", "a,b"], ("rules", Asking(), Path("o"), ["a", "b"])),
+    ],
+)
+def test_judging_passes_on_what_was_asked(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    story: SimpleNamespace,
+    wanted: list[str],
+    passed: tuple[Any, ...],
+) -> None:
+    asked: list[Any] = []
+
+    def judge(*arguments: Any) -> SimpleNamespace:
+        asked.extend(arguments)
+        return SimpleNamespace(record={"n": 2}, text="all n 2")
+
+    story.judge = judge
+    assert run(monkeypatch, "judge", "f.jsonl", *wanted, "--json") == 0
+    assert tuple(asked) == (Path("f.jsonl"), *passed)
+    assert json.loads(capsys.readouterr().out) == {"n": 2}

@@ -184,6 +184,31 @@ def test_the_same_model_again_has_not_changed(evaluated: Path, base: Base, tmp_p
     assert (tmp_path / "b.json").is_file(), "what was measured is kept"
 
 
+def test_the_record_says_who_judged_and_two_judges_are_not_compared(
+    evaluated: Path, base: Base, tmp_path: Path
+) -> None:
+    assert json.loads(evaluated.read_text())["axes"]["safety"]["judge"] == "rules"
+    rows = [
+        {"prompt": f"number {number}", "answer": answer, "label": label, "model": model}
+        for number in range(8)
+        for model in ("a", "b")
+        for answer, label in (("No.", "refused"), ("Yes, of course.", "complied"))
+    ]
+    labelled = tmp_path / "labelled.jsonl"
+    labelled.write_text("\n".join(map(json.dumps, rows)))
+    fitted = stages.judge(labelled, "rules", train=tmp_path / "judge", fit_on=["a"])
+    assert fitted.record["by_model"].keys() == {"b"}
+    judge, sources = fitted.record["judge"], {"safety": ["builtin:safety"]}
+    done = stages.evaluate(base.name, None, sources, 4, tmp_path / "a.json", judge=judge)
+    assert done.record["axes"]["safety"]["judge"] == f"classifier:{tmp_path / 'judge'}"
+    items = read_items(tmp_path / "a-items" / "safety.jsonl")
+    assert any("sure" in item.reason for item in items), "the classifier's own words"
+    with pytest.raises(UserError, match="judged by rules, which cannot be compared with classifier"):
+        stages.evaluate(base.name, None, sources, 4, tmp_path / "b.json", evaluated, judge=judge)
+    knowledge = {"knowledge": ["builtin:knowledge"]}
+    stages.evaluate(base.name, None, knowledge, 4, tmp_path / "c.json", evaluated, judge=judge)
+
+
 @pytest.mark.parametrize("text", [None, "{}", '{"axes": {"safety": {}}}', "[1]"], ids=str)
 def test_an_earlier_evaluation_that_is_none_is_told_of(base: Base, tmp_path: Path, text: str | None) -> None:
     earlier = tmp_path / "earlier.json"

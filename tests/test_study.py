@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tether import study as story
+from tether.axes.judges.fitting import train
+from tether.axes.judges.labelled import Labelled
 from tether.config import Study
 from tether.errors import UserError
 from tether.results import StudyResults, read_items
@@ -22,6 +24,12 @@ pytestmark = pytest.mark.usefixtures("anchors")
 
 AXES = {"proficiency", "safety", "knowledge"}
 LIMITS = {"builtin:hotels": 2, "builtin:safety": 6, "builtin:knowledge": 6}
+LABELLED = [
+    Labelled(f"prompt {number}", answer, model, answer == "No.")
+    for number in range(8)
+    for model in ("a", "b")
+    for answer in ("No.", "Yes, of course.")
+]
 
 
 def asked(base: Base, **changes: Any) -> Study:
@@ -137,6 +145,7 @@ def test_the_record_says_what_was_used(results: dict[str, Any], base: Base, anch
     assert provenance["bases"][base.name]["revision"] == base.revision
     assert provenance["anchors"] == {base.name: anchors.sha256}
     assert provenance["measured"].keys() == {"builtin:hotels", "builtin:safety", "builtin:knowledge"}
+    assert provenance["judge"] == "rules"
     assert results["environment"]["packages"]["torch"]
     assert results["study"]["training"]["max_steps"] == 2
 
@@ -183,6 +192,24 @@ def test_another_study_does_not_fit_in_the_folder(run: Path, base: Base, tmp_pat
     (tmp_path / "letter.txt").write_text("Dear ...")
     with pytest.raises(UserError, match="not empty and holds no study"):
         story.compare(asked(base), tmp_path)
+
+
+def test_a_run_from_before_there_was_a_choice_of_judge_goes_on(run: Path, base: Base) -> None:
+    path = run / "study.json"
+    text = path.read_text()
+    held = json.loads(text)
+    assert held.pop("judge") == "rules"
+    path.write_text(json.dumps(held))
+    before = made(run)
+    story.compare(asked(base), run)
+    assert made(run) == before
+    path.write_text(text)
+
+
+def test_another_judge_is_another_study(run: Path, base: Base, tmp_path: Path) -> None:
+    train(tmp_path / "judge", LABELLED)
+    with pytest.raises(UserError, match="holds another study"):
+        story.compare(asked(base, judge=f"classifier:{tmp_path / 'judge'}"), run)
 
 
 def leaking(base: Base, tmp_path: Path, **changes: Any) -> Study:
@@ -232,6 +259,8 @@ def test_or_is_left_out_where_the_study_says_so(base: Base, tmp_path: Path) -> N
         ({"methods": {"lora": {"budget": 0.1}}}, "no option 'budget'"),
         ({"data": "builtin:safety", "limits": {}}, "a source of safety, not of chats"),
         ({"data": "nowhere.jsonl", "axes": {}, "limits": {}}, "no file and no source"),
+        ({"judge": "rulez"}, "no judge 'rulez'.*did you mean 'rules'"),
+        ({"judge": "local:/no/such/folder"}, "no classifier here"),
         ({"methods": {"openai": {}}}, "is not OpenAI's.*give it one of OpenAI's models as its base"),
     ],
 )
@@ -246,6 +275,7 @@ def test_what_cannot_be_run_is_found_at_once(
 def test_a_dry_run_says_what_would_be_done(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(story, "Run")
     lines = "\n".join(story.check(asked(base)))
+    assert "judge rules" in lines
     assert "11 dialogues to train on, 1 kept aside" in lines
     assert "method lora" in lines and "learning rates 0.001, 0.01" in lines
     assert "safety: builtin:safety, 6 items" in lines

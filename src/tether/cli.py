@@ -22,6 +22,7 @@ from tether.errors import RequirementNotMet, UserError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tether.config import Asking
     from tether.methods import Method
     from tether.requirements import Requirement
 
@@ -49,6 +50,12 @@ Yes = Annotated[bool, typer.Option("--yes", help="Agree to what hosted fine-tuni
 Require = Annotated[
     list[str], typer.Option(metavar="AXIS.FIELD>=N", help="Exit with 3 unless it holds; may be repeated.")
 ]
+Judge = Annotated[
+    str,
+    typer.Option("--judge", metavar="NAME", help="rules, classifier:FOLDER, local:FOLDER or openai:MODEL."),
+]
+MaxPrice = Annotated[float | None, typer.Option(min=0, help="Dollars that asking a hosted model may cost.")]
+PerMinute = Annotated[int | None, typer.Option(min=1, help="Requests to a hosted model, at most.")]
 Source = Annotated[list[str], typer.Option(metavar="FILE", help="A file, or a set by name; may be repeated.")]
 
 
@@ -192,12 +199,9 @@ def evaluate(
     against: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="An earlier evaluation to compare with.")
     ] = None,
-    max_price: Annotated[
-        float | None, typer.Option(min=0, help="Dollars that asking a hosted model may cost.")
-    ] = None,
-    requests_per_minute: Annotated[
-        int | None, typer.Option(min=1, help="Of a hosted model, at most.")
-    ] = None,
+    judge: Judge = "rules",
+    max_price: MaxPrice = None,
+    requests_per_minute: PerMinute = None,
     require: Require = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
@@ -206,14 +210,10 @@ def evaluate(
     if not any(sources.values()):
         fix = "add for example --safety builtin:safety"
         raise UserError("no axis is named", where="--proficiency, --safety, --knowledge", fix=fix)
-    from tether.config import Asking
-
-    limits = {"max_price": max_price, "requests_per_minute": requests_per_minute}
-    asking = Asking.model_validate({key: value for key, value in limits.items() if value is not None})
-    requirements = _requirements(require)
+    asking, requirements = _asking(max_price, requests_per_minute), _requirements(require)
     from tether import stages
 
-    outcome = stages.evaluate(base, adapter, sources, limit, out, against, requirements, asking)
+    outcome = stages.evaluate(base, adapter, sources, limit, out, against, requirements, asking, judge)
     _print(outcome.record, outcome.text, as_json)
 
 
@@ -267,13 +267,31 @@ def chat(
 @app.command()
 def judge(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Labelled answers, JSONL or CSV.")],
-    name: Annotated[str, typer.Option("--judge", metavar="NAME", help="Which judge.")] = "rules",
+    name: Judge = "rules",
+    train: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT", help="Fit a classifier; judge what it has not seen."),
+    ] = None,
+    fit_on: Annotated[
+        str | None, typer.Option(metavar="MODEL,MODEL", help="Fit on these models' answers only.")
+    ] = None,
+    max_price: MaxPrice = None,
+    requests_per_minute: PerMinute = None,
     as_json: Json = False,
 ) -> None:
     """Tell how well a judge of refusals agrees with people."""
+    if fit_on and not train:
+        raise UserError(
+            "nothing is fitted without a folder to write to", where="--fit-on", fix="add --train OUT"
+        )
+    if train and name != "rules":
+        raise UserError(
+            "the judge is the one that is fitted", where="--judge", fix="leave --judge or --train out"
+        )
+    asking, models = _asking(max_price, requests_per_minute), _names(fit_on) or []
     from tether import stages
 
-    outcome = stages.judge(file, name)
+    outcome = stages.judge(file, name, asking, train, models)
     _print(outcome.record, outcome.text, as_json)
 
 
@@ -378,6 +396,13 @@ def _requirements(texts: list[str]) -> list[Requirement]:
     from tether.requirements import parse_requirement
 
     return [parse_requirement(text) for text in texts]
+
+
+def _asking(max_price: float | None, requests_per_minute: int | None) -> Asking:
+    from tether.config import Asking
+
+    limits = {"max_price": max_price, "requests_per_minute": requests_per_minute}
+    return Asking.model_validate({key: value for key, value in limits.items() if value is not None})
 
 
 def _names(text: str | None) -> list[str] | None:

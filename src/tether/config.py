@@ -195,7 +195,8 @@ class Study(_Strict):
         training: How long and with what steps.
         limits: Items measured of a source, at most.
         sweep_steps: Steps of each learning rate that is tried.
-        asking: How hosted models are asked.
+        asking: How hosted models are asked, a judge among them.
+        judge: Who judges the answers on safety, as `tether judge` names it.
         leaks: For a measured prompt that training or anchors hold too: refuse the study, or drop the prompt.
     """
 
@@ -208,6 +209,7 @@ class Study(_Strict):
     limits: dict[str, Annotated[int, Field(gt=0)]] = {}
     sweep_steps: Annotated[int, Field(gt=0)] = 100
     asking: Asking = Asking()
+    judge: str = "rules"
     leaks: Literal["refuse", "drop"] = "refuse"
 
     @model_validator(mode="before")

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from tether import bases, models
 from tether.anchors.store import build
-from tether.axes.judges import agreement, parse_labelled
+from tether.axes.judges.agreement import agreement, agreement_lines
+from tether.axes.judges.fitting import train as train_classifier
+from tether.axes.judges.hosted import HostedJudge
+from tether.axes.judges.labelled import parse_labelled
+from tether.axes.judges.registry import open_judge
 from tether.axes.registry import load_axes, measure
 from tether.chatdata.chats import Chat, split_select
 from tether.chatdata.rendering import Renderer
@@ -30,7 +34,7 @@ from tether.training.rewind import Rewind
 from tether.training.update import AdapterUpdate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from tether.anchors.build import AnchorSettings
@@ -240,10 +244,11 @@ def evaluate(
     against: Path | None = None,
     requirements: Sequence[Requirement] = (),
     asking: Asking | None = None,
+    judge: str = "rules",
 ) -> Outcome:
     """Measure a model on the axes that are named, and write JSON with the per-item records beside it.
 
-    ``asking`` says how a hosted model is asked.
+    ``asking`` says how a hosted model is asked; ``judge`` names who judges the answers on safety.
 
     Raises:
         UserError: A source or model will not do.
@@ -252,15 +257,18 @@ def evaluate(
     loaded = load_axes(
         sources, {name: limit for names in sources.values() for name in names} if limit else {}
     )
-    earlier = _earlier(against) if against else {}
+    earlier = _earlier(against, loaded, judge) if against else {}
+    chosen = open_judge(judge, asking or Asking())
     folder = out.parent / f"{out.stem}-items"
     live = models.open_model(models.resolve(base), adapter, folder / "answers.jsonl", asking or Asking())
     axes: dict[str, dict[str, Any]] = {}
     for axis in loaded:
-        items = measure(live, axis, loaded[axis])
+        items = measure(live, axis, loaded[axis], chosen)
         path = folder / f"{axis}.jsonl"
         write_items(path, items)
         axes[axis] = aggregate(items, path=str(path.relative_to(out.parent))).model_dump()
+        if axis == "safety":
+            axes[axis]["judge"] = judge
         if axis in earlier:
             axes[axis]["against"] = summarise(earlier[axis], {"0": items}).model_dump()
     record = {
@@ -270,22 +278,29 @@ def evaluate(
         "environment": environment(),
     }
     bases.write_json(out, record)
-    if isinstance(live, HostedModel):
-        live.finish()
+    for asked in (live, chosen):
+        if isinstance(asked, HostedModel | HostedJudge):
+            asked.finish()
     flat = {axis: {**cell, **cell.get("against", {})} for axis, cell in axes.items()}
     outcome = Outcome(record, "\n".join(_axis_line(axis, cell) for axis, cell in axes.items()))
     check_requirements(requirements, {str(adapter or base): flat})
     return outcome
 
 
-def _earlier(path: Path) -> dict[str, list[Item]]:
-    """The items of an earlier evaluation, by axis."""
+def _earlier(path: Path, wanted: Collection[str], judge: str) -> dict[str, list[Item]]:
+    """The items of an earlier evaluation, by axis, if the same judge has judged them."""
     told = bases.read_json(path)
     try:
-        paths = {axis: path.parent / cell["items"] for axis, cell in told["axes"].items()}
+        cells = {axis: cell for axis, cell in told["axes"].items() if axis in wanted}
+        paths = {axis: path.parent / cell["items"] for axis, cell in cells.items()}
     except (AttributeError, KeyError, TypeError) as error:
         fix = "make one with `tether evaluate --out`"
         raise UserError("there is no evaluation here", where=str(path), fix=fix) from error
+    # Evaluations from before there was a choice were judged by the rules.
+    before = cells["safety"].get("judge", "rules") if "safety" in cells else judge
+    if before != judge:
+        what = f"its safety was judged by {before}, which cannot be compared with {judge}"
+        raise UserError(what, where=str(path), fix="have both judged by one")
     return {axis: read_items(items) for axis, items in paths.items()}
 
 
@@ -304,20 +319,34 @@ def _moved(change: dict[str, Any]) -> str:
     return f"; {change['delta']:+.3f} against before{chance}"
 
 
-def judge(file: Path, name: str) -> Outcome:
+def judge(
+    file: Path,
+    name: str,
+    asking: Asking | None = None,
+    train: Path | None = None,
+    fit_on: Sequence[str] = (),
+) -> Outcome:
     """Compare a judge's verdicts with the labels in ``file``.
 
+    Args:
+        file: Labelled answers.
+        name: Of the judge.
+        asking: How a judge at a service is asked.
+        train: Folder to fit a classifier into, which is then the judge.
+        fit_on: Models whose answers it is fitted on; the others' are judged.
+
     Raises:
-        UserError: The file or the judge's name will not do.
+        UserError: The file or the judge will not do.
     """
-    record = agreement(name, parse_labelled(read_rows(file)))
-    rows = [("all", record), *record["by_model"].items()]
-    lines = [
-        f"{model:20} n {told['n']:5}  accuracy {told['accuracy']:.3f}"
-        + (f"  kappa {told['kappa']:.3f}" if told["kappa"] is not None else "")
-        for model, told in rows
-    ]
-    return Outcome(record, "\n".join(lines))
+    answers = parse_labelled(read_rows(file))
+    if train:
+        record = train_classifier(train, answers, fit_on)
+    else:
+        chosen = open_judge(name, asking or Asking())
+        record = agreement(chosen, answers)
+        if isinstance(chosen, HostedJudge):
+            chosen.finish()
+    return Outcome(record, "\n".join(agreement_lines(record)))
 
 
 def anchors(base: str, out: Path, settings: AnchorSettings | None = None) -> Outcome:

@@ -25,6 +25,8 @@ from tether import bases, models
 from tether.anchors.prompts import harmful_prompts
 from tether.anchors.store import anchors_for
 from tether.axes.drift import drift_items
+from tether.axes.judges.hosted import HostedJudge
+from tether.axes.judges.registry import open_judge
 from tether.axes.registry import REGISTRY, Loaded, load_axes, measure
 from tether.chatdata.chats import Chat, split_select
 from tether.chatdata.leaks import find_leaks, user_words
@@ -123,6 +125,7 @@ def check(study: Study) -> list[str]:
         f"base {study.base}",
         f"data {study.data}: {len(train)} dialogues to train on, {len(select)} kept aside",
     ]
+    lines.append(f"judge {study.judge}")
     lines += [models.job_line(plan, train) if models.service_of(plan) else _plan_line(plan) for plan in plans]
     for axis, sources in axes.items():
         lines += [f"{axis}: {name}, {len(items)} items" for name, items in sources.items()]
@@ -254,15 +257,17 @@ class _Story:
         say(f"Measuring {folder.relative_to(self.out)}: {', '.join(missing)}")
         resolved = self.base(base)
         live = models.open_model(resolved, tuned, folder / "answers.jsonl", self.study.asking)
+        judge = open_judge(self.study.judge, self.study.asking)
         for axis in missing:
             items = (
                 self._drift(live, folder, resolved)
                 if axis == "drift" and isinstance(live, LocalModel)
-                else measure(live, axis, self.axes[axis])
+                else measure(live, axis, self.axes[axis], judge)
             )
             write_items(folder / "items" / f"{axis}.jsonl", items)
-        if isinstance(live, HostedModel):
-            live.finish()
+        for asked in (live, judge):
+            if isinstance(asked, HostedModel | HostedJudge):
+                asked.finish()
         gc.collect()
 
     def _drift(self, live: LocalModel, folder: Path, base: bases.Base) -> list[Item]:
@@ -343,6 +348,7 @@ class _Story:
         return {
             "data": {self.study.data: fingerprint(self.study.data, "train")},
             "measured": measured,
+            "judge": self.study.judge,
             "bases": {
                 name: {"revision": self.base(name).revision, "licence": self.base(name).licence}
                 for name in names
@@ -385,6 +391,7 @@ def _checked_axes(study: Study, plans: Sequence[Plan]) -> Loaded:
     for plan in plans:
         rates = {"learning_rate": plan.learning_rates[0]} if plan.learning_rates else {}
         find(plan.method).checked({**plan.options, **rates})
+    open_judge(study.judge, study.asking)
     sources = {axis: getattr(study.axes, axis) for axis in REGISTRY}
     return _without_leaks(study, load_axes(sources, study.limits))
 
@@ -435,7 +442,10 @@ def _claim(out: Path, study: Study, study_path: Path | None) -> None:
     asked = study.model_dump(mode="json", exclude={"seeds", "asking"})
     path = out / "study.json"
     if path.is_file():
-        if json.loads(path.read_text(encoding="utf-8")) != asked:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        # A key that tether has learned since, left at its default, makes no other study.
+        said = held.keys() | study.model_dump(exclude={"seeds", "asking"}, exclude_defaults=True).keys()
+        if held != {key: value for key, value in asked.items() if key in said}:
             raise UserError(
                 "the folder holds another study", where=str(out), fix="name another folder with --out"
             )

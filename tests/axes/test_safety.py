@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tether.axes.rules import degenerate, judge
+from tether.axes.judges.rules import degenerate, judge
 from tether.axes.safety import safety
 from tether.results import aggregate
 from tether.sources import SafetyItem, load_safety

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tether.axes.conversations import conversations
 from tether.axes.knowledge import knowledge
 from tether.axes.proficiency import proficiency
-from tether.axes.safety import safety
+from tether.axes.safety import RULES, safety
 from tether.chatdata.leaks import Text, user_words
 from tether.config import CONVERSATION_TRIALS
 from tether.errors import UserError
@@ -17,6 +17,7 @@ from tether.inference import LocalModel
 from tether.sources import ChoiceItem, load_dialogues, load_knowledge, load_safety
 
 if TYPE_CHECKING:
+    from tether.axes.judges.protocol import Judge
     from tether.inference import Answers
     from tether.results import Item
 
@@ -29,12 +30,12 @@ class Axis:
 
     Attributes:
         load: Reads a source by name, at most so many items of it.
-        score: Scores a model on a source's items.
+        score: Scores a model on a source's items; the judge is for answers that may refuse.
         texts: Id and text of each item, to find leaks by.
     """
 
     load: Loader
-    score: Callable[[Answers, Sequence[Any], str], list[Item]]
+    score: Callable[[Answers, Sequence[Any], str, Judge], list[Item]]
     texts: Callable[[Sequence[Any]], list[Text]]
 
 
@@ -59,17 +60,17 @@ def _proficiency(model: Answers, chats: Sequence[Any], source: str) -> list[Item
 REGISTRY: dict[str, Axis] = {
     "proficiency": Axis(
         lambda name, limit: load_dialogues(name, split="test", limit=limit),
-        _proficiency,
+        lambda model, chats, source, judge: _proficiency(model, chats, source),
         user_words,
     ),
     "safety": Axis(
         lambda name, limit: load_safety(name, limit=limit),
-        lambda model, prompts, source: safety(model, prompts),
+        lambda model, prompts, source, judge: safety(model, prompts, judge),
         lambda prompts: [(prompt.id, prompt.prompt) for prompt in prompts],
     ),
     "knowledge": Axis(
         lambda name, limit: load_knowledge(name, limit=limit),
-        lambda model, questions, source: knowledge(model, questions),
+        lambda model, questions, source, judge: knowledge(model, questions),
         lambda questions: [(question.id, _question(question)) for question in questions],
     ),
 }
@@ -87,6 +88,9 @@ def load_axes(sources: Mapping[str, Sequence[str]], limits: Mapping[str, int]) -
     }
 
 
-def measure(model: Answers, axis: str, loaded: Mapping[str, Sequence[Any]]) -> list[Item]:
+def measure(
+    model: Answers, axis: str, loaded: Mapping[str, Sequence[Any]], judge: Judge = RULES
+) -> list[Item]:
     """Score a model on all sources of one axis."""
-    return [item for source, items in loaded.items() for item in REGISTRY[axis].score(model, items, source)]
+    score = REGISTRY[axis].score
+    return [item for source, items in loaded.items() for item in score(model, items, source, judge)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tether.axes.rules import Verdict, judge
+from tether.axes.judges.protocol import Exchange, Judge, Verdict
+from tether.axes.judges.rules import Rules
 from tether.results import Item
 
 if TYPE_CHECKING:
@@ -13,22 +14,19 @@ if TYPE_CHECKING:
     from tether.inference import Answers
     from tether.sources import SafetyItem
 
-# A refusal shows in its first sentence; what follows costs time and changes few verdicts.
-ANSWER_TOKENS = 48
+RULES = Rules()
 
 
-def safety(model: Answers, prompts: Sequence[SafetyItem]) -> list[Item]:
-    """Ask every prompt (greedy) and judge the answers by the rules.
+def safety(model: Answers, prompts: Sequence[SafetyItem], judge: Judge = RULES) -> list[Item]:
+    """Ask every prompt (greedy) and have the answers judged.
 
     Returns:
         Items of the groups "harmful" and "harmless", score 1 or 0.
     """
     asked = [prompt.prompt for prompt in prompts]
-    answers = model.answer(asked, max_new_tokens=ANSWER_TOKENS, label="Safety")
-    return [
-        _item(prompt, answer, judge(prompt.prompt, answer))
-        for prompt, answer in zip(prompts, answers, strict=True)
-    ]
+    answers = model.answer(asked, max_new_tokens=judge.answer_tokens, label="Safety")
+    verdicts = judge.verdicts(list(map(Exchange, asked, answers)))
+    return [_item(*row) for row in zip(prompts, answers, verdicts, strict=True)]
 
 
 def _item(prompt: SafetyItem, answer: str, verdict: Verdict) -> Item:
@@ -51,5 +49,6 @@ def _item(prompt: SafetyItem, answer: str, verdict: Verdict) -> Item:
             "over_refused": None if harmful else refused,
             "off_topic": float(verdict.kind == "off_topic"),
             "degenerate": float(verdict.kind == "degenerate"),
+            **verdict.metrics,
         },
     )
