@@ -19,7 +19,7 @@ from tether.methods import find
 from tether.methods.run import Run, read_record
 from tether.methods.tether import budgets, hold
 from tether.requirements import Requirement, check_requirements
-from tether.results import AxisResult, Item, aggregate, read_items, summarise, write_items
+from tether.results import AxisResult, Item, aggregate, read_items, safety_parts, summarise, write_items
 from tether.sources import load_dialogues
 from tether.sources.rows import read_rows
 from tether.training.certificate import CERTIFICATE_FILE, Certifier
@@ -238,6 +238,8 @@ def evaluate(
         axes[axis] = aggregate(items, path=str(path.relative_to(out.parent))).model_dump()
         if axis in earlier:
             axes[axis]["against"] = summarise(earlier[axis], {"0": items}).model_dump()
+        if axis == "safety":
+            axes |= _safety_parts(items, earlier.get(axis, []))
     record = {
         "base": base,
         "adapter": str(adapter) if adapter else None,
@@ -253,11 +255,22 @@ def evaluate(
     return outcome
 
 
+def _safety_parts(items: Sequence[Item], earlier: Sequence[Item]) -> dict[str, dict[str, Any]]:
+    """The parts of safety as axes of their own, against an earlier evaluation's where it has them."""
+    before = safety_parts(earlier)
+    cells = {}
+    for part, found in safety_parts(items).items():
+        cells[part] = aggregate(found).model_copy(update={"metrics": {}}).model_dump()
+        if part in before:
+            cells[part]["against"] = summarise(before[part], {"0": found}).model_dump()
+    return cells
+
+
 def _earlier(path: Path) -> dict[str, list[Item]]:
     """The items of an earlier evaluation, by axis."""
     told = bases.read_json(path)
     try:
-        paths = {axis: path.parent / cell["items"] for axis, cell in told["axes"].items()}
+        paths = {axis: path.parent / cell["items"] for axis, cell in told["axes"].items() if cell["items"]}
     except (AttributeError, KeyError, TypeError) as error:
         fix = "make one with `tether evaluate --out`"
         raise UserError("there is no evaluation here", where=str(path), fix=fix) from error
