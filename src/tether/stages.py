@@ -239,7 +239,7 @@ def evaluate(
         if axis in earlier:
             axes[axis]["against"] = summarise(earlier[axis], {"0": items}).model_dump()
         if axis == "safety":
-            axes |= _safety_parts(items, earlier.get(axis, []))
+            axes[axis]["parts"] = _safety_parts(items, earlier.get(axis, []))
     record = {
         "base": base,
         "adapter": str(adapter) if adapter else None,
@@ -249,14 +249,15 @@ def evaluate(
     bases.write_json(out, record)
     if isinstance(live, HostedModel):
         live.finish()
-    flat = {axis: {**cell, **cell.get("against", {})} for axis, cell in axes.items()}
-    outcome = Outcome(record, "\n".join(_axis_line(axis, cell) for axis, cell in axes.items()))
+    told = {**axes, **axes.get("safety", {}).get("parts", {})}
+    flat = {axis: {**cell, **cell.get("against", {})} for axis, cell in told.items()}
+    outcome = Outcome(record, "\n".join(_axis_line(axis, cell) for axis, cell in told.items()))
     check_requirements(requirements, {str(adapter or base): flat})
     return outcome
 
 
 def _safety_parts(items: Sequence[Item], earlier: Sequence[Item]) -> dict[str, dict[str, Any]]:
-    """The parts of safety as axes of their own, against an earlier evaluation's where it has them."""
+    """The parts of safety, each told like an axis, against an earlier evaluation's where it has them."""
     before = safety_parts(earlier)
     cells = {}
     for part, found in safety_parts(items).items():
@@ -270,7 +271,7 @@ def _earlier(path: Path) -> dict[str, list[Item]]:
     """The items of an earlier evaluation, by axis."""
     told = bases.read_json(path)
     try:
-        paths = {axis: path.parent / cell["items"] for axis, cell in told["axes"].items() if cell["items"]}
+        paths = {axis: path.parent / cell["items"] for axis, cell in told["axes"].items()}
     except (AttributeError, KeyError, TypeError) as error:
         fix = "make one with `tether evaluate --out`"
         raise UserError("there is no evaluation here", where=str(path), fix=fix) from error
@@ -282,7 +283,7 @@ def _axis_line(axis: str, cell: dict[str, Any]) -> str:
     interval = f" [{result.ci95[0]:.3f}, {result.ci95[1]:.3f}]" if result.ci95 else ""
     metrics = ", ".join(f"{name} {value:.3f}" for name, value in result.metrics.items() if value is not None)
     score = "not measured" if result.score is None else f"{result.score:.3f}{interval}, n {result.n}"
-    return f"{axis}: {score}{_moved(cell.get('against') or {})}\n  {metrics}"
+    return f"{axis}: {score}{_moved(cell.get('against') or {})}" + (f"\n  {metrics}" if metrics else "")
 
 
 def _moved(change: dict[str, Any]) -> str:
