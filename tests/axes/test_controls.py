@@ -77,7 +77,8 @@ def test_no_rule_knows_the_answers() -> None:
     for rule in RULES:
         score = aggregate(knowledge(rule, questions)).metrics["token_f1"]
         assert score is not None
-        assert score < 0.2
+        # A copied question shares words with its answer: token F1 only stands in where likelihoods are missing.
+        assert score < (0.3 if rule is COPIES else 0.1)
 
 
 def test_growing_noise_is_growing_damage(base: Base) -> None:
