@@ -77,7 +77,7 @@ def test_no_rule_knows_the_answers() -> None:
     for rule in RULES:
         score = aggregate(knowledge(rule, questions)).metrics["token_f1"]
         assert score is not None
-        # A copied question shares words with its answer: token F1 only stands in where likelihoods are missing.
+        # A copied question shares words with its answer: F1 only stands in where likelihoods are missing.
         assert score < (0.3 if rule is COPIES else 0.1)
 
 
