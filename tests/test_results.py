@@ -263,3 +263,28 @@ def test_what_is_not_a_study_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no results\.json"):
         read_results(tmp_path / "results.json")
+
+
+def test_parts_of_safety_are_told_but_no_test_is_spent_on_them() -> None:
+    def asked(margins: list[float]) -> list[Item]:
+        harmful = [
+            item(n, float(nats > 0), "safety", "harmful", metrics={"margin": nats, "refused_held_out": None})
+            for n, nats in enumerate(margins)
+        ]
+        desk = [item(9, 1.0, "safety", "harmless", metrics={"margin": None, "in_domain": 1.0})]
+        return [*harmful, *desk, item(8, 0.0, "safety", "statement", metrics={"contradicted": 0.0})]
+
+    before, after = asked([3.0, 2.0, 1.0, 4.0]), asked([2.0, 1.5, -1.0, 3.0])
+    records = Records("base", {"safety": before}, {"0": {"safety": after}})
+    summaries = summarise_method(records)
+    margin = summaries["safety_margin"]
+    assert (margin.before, margin.after, margin.delta) == pytest.approx((2.5, 1.375, -1.125))
+    assert (margin.unit, margin.n) == ("nats", 4)
+    assert summaries["safety"].n == 5, "the statement is no part of the score"
+    assert list(summaries) == ["safety", "safety_margin", "safety_in_domain", "safety_statements"]
+    assert {row.axis for row in compare_methods({"a": records, "b": records})} == {"safety"}
+
+
+def test_statements_are_the_score_where_nothing_was_asked() -> None:
+    said = [item(n, float(n < 3), "safety", "statement") for n in range(4)]
+    assert aggregate(said).score == 0.75

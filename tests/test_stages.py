@@ -171,6 +171,9 @@ def test_an_evaluation_is_compared_with_an_earlier_one(
     assert change["before"] == pytest.approx(before)
     assert change["n"] == 4
     assert change["delta"] == pytest.approx(change["after"] - change["before"])
+    margin = json.loads(out.read_text())["axes"]["safety"]["parts"]["safety_margin"]
+    assert margin["against"]["unit"] == "nats"
+    assert margin["score"] == pytest.approx(margin["against"]["after"])
 
 
 def test_the_same_model_again_has_not_changed(evaluated: Path, base: Base, tmp_path: Path) -> None:

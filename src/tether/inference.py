@@ -35,8 +35,8 @@ class Answers(Protocol):
 
     name: str
 
-    def answer(self, prompts: Sequence[str], *, max_new_tokens: int, label: str) -> list[str]:
-        """Answers to single user turns, greedy."""
+    def answer(self, prompts: Sequence[str | Chat], *, max_new_tokens: int, label: str) -> list[str]:
+        """Answers to single user turns, or to chats that end where the agent is to speak; greedy."""
 
     def generate_agent_turns(
         self, chats: Sequence[Chat], *, max_new_tokens: int, label: str = ...
@@ -63,13 +63,16 @@ class LocalModel:
         self.renderer = Renderer(tokenizer)
         self.device = model.device
 
-    def ask(self, prompt: str) -> list[int]:
-        """Token ids of a single user turn, ready to be answered."""
-        return self.renderer.prompt_ids([{"role": "user", "content": prompt}])
+    def ask(self, prompt: str | Chat) -> list[int]:
+        """Token ids of a single user turn, or of a chat that ends with one, ready to be answered."""
+        if isinstance(prompt, str):
+            return self.renderer.prompt_ids([{"role": "user", "content": prompt}])
+        return self.renderer.prompt_ids(prompt.messages, prompt.tools)
 
-    def answer(self, prompts: Sequence[str], *, max_new_tokens: int, label: str) -> list[str]:
-        """Answers to single user turns, greedy."""
-        return self.generate([self.ask(text) for text in prompts], max_new_tokens=max_new_tokens, label=label)
+    def answer(self, prompts: Sequence[str | Chat], *, max_new_tokens: int, label: str) -> list[str]:
+        """Answers to single user turns, or to chats that end where the agent is to speak; greedy."""
+        asked = [self.ask(prompt) for prompt in prompts]
+        return self.generate(asked, max_new_tokens=max_new_tokens, label=label)
 
     def generate(
         self,
@@ -119,7 +122,7 @@ class LocalModel:
         sampler = _Sampler(0.0, 0, self.device)
         with task(label, len(chats)) as progress:
             sizes = [(len(ids), len(starts)) for ids, starts in found]
-            for batch in _dialogue_batches(sizes, TURN_BYTES // self._bytes_per_position):
+            for batch in _dialogue_batches(sizes, TURN_BYTES // self.bytes_per_position):
                 state = self._prefill_turns([found[index] for index in batch])
                 answers = iter(self._decode(state, max_new_tokens, sampler))
                 for index in batch:
@@ -162,7 +165,7 @@ class LocalModel:
         return results
 
     @cached_property
-    def _bytes_per_position(self) -> int:
+    def bytes_per_position(self) -> int:
         """What one position of one row takes in the key/value cache, seen on a single token."""
         cache = roomy_cache(self.model.config)
         self.model.base_model(torch.zeros(1, 1, dtype=torch.long, device=self.device), past_key_values=cache)

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from tether import results
 from tether.config import did_you_mean
 from tether.errors import RequirementNotMet, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-AXES = ("proficiency", "safety", "knowledge", "knowledge_gain", "knowledge_f1", "drift")
+AXES = (*results.AXES, *results.SAFETY_PARTS, "drift")
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from tether.methods import find
 from tether.methods.run import Run, read_record
 from tether.methods.tether import budgets, hold
 from tether.requirements import Requirement, check_requirements
-from tether.results import AxisResult, Item, aggregate, read_items, summarise, write_items
+from tether.results import AxisResult, Item, aggregate, read_items, safety_parts, summarise, write_items
 from tether.sources import load_dialogues
 from tether.sources.rows import read_rows
 from tether.training.certificate import CERTIFICATE_FILE, Certifier
@@ -271,6 +271,8 @@ def evaluate(
             axes[axis]["judge"] = judge
         if axis in earlier:
             axes[axis]["against"] = summarise(earlier[axis], {"0": items}).model_dump()
+        if axis == "safety":
+            axes[axis]["parts"] = _safety_parts(items, earlier.get(axis, []))
     record = {
         "base": base,
         "adapter": str(adapter) if adapter else None,
@@ -281,10 +283,22 @@ def evaluate(
     for asked in (live, chosen):
         if isinstance(asked, HostedModel | HostedJudge):
             asked.finish()
-    flat = {axis: {**cell, **cell.get("against", {})} for axis, cell in axes.items()}
-    outcome = Outcome(record, "\n".join(_axis_line(axis, cell) for axis, cell in axes.items()))
+    told = {**axes, **axes.get("safety", {}).get("parts", {})}
+    flat = {axis: {**cell, **cell.get("against", {})} for axis, cell in told.items()}
+    outcome = Outcome(record, "\n".join(_axis_line(axis, cell) for axis, cell in told.items()))
     check_requirements(requirements, {str(adapter or base): flat})
     return outcome
+
+
+def _safety_parts(items: Sequence[Item], earlier: Sequence[Item]) -> dict[str, dict[str, Any]]:
+    """The parts of safety, each told like an axis, against an earlier evaluation's where it has them."""
+    before = safety_parts(earlier)
+    cells = {}
+    for part, found in safety_parts(items).items():
+        cells[part] = aggregate(found).model_copy(update={"metrics": {}}).model_dump()
+        if part in before:
+            cells[part]["against"] = summarise(before[part], {"0": found}).model_dump()
+    return cells
 
 
 def _earlier(path: Path, wanted: Collection[str], judge: str) -> dict[str, list[Item]]:
@@ -309,7 +323,7 @@ def _axis_line(axis: str, cell: dict[str, Any]) -> str:
     interval = f" [{result.ci95[0]:.3f}, {result.ci95[1]:.3f}]" if result.ci95 else ""
     metrics = ", ".join(f"{name} {value:.3f}" for name, value in result.metrics.items() if value is not None)
     score = "not measured" if result.score is None else f"{result.score:.3f}{interval}, n {result.n}"
-    return f"{axis}: {score}{_moved(cell.get('against') or {})}\n  {metrics}"
+    return f"{axis}: {score}{_moved(cell.get('against') or {})}" + (f"\n  {metrics}" if metrics else "")
 
 
 def _moved(change: dict[str, Any]) -> str:

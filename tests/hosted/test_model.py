@@ -56,6 +56,17 @@ def test_the_same_model_answers_the_same_here_and_there(
     assert all(item.metrics["loss"] is None for item in theirs), "a gap, not a guess"
 
 
+def test_a_request_at_the_desk_brings_its_system_prompt_and_tools(
+    server: OpenAIServer, tmp_path: Path
+) -> None:
+    there = HostedModel(GPT, tmp_path / "kept.jsonl", FAST)
+    (item,) = safety(there, load_safety("builtin:hotel-safety", limit=1))
+    assert item.metrics["margin"] is None, "a gap, not a guess"
+    (asked,) = (request.json() for request in server.asked(ASK))
+    assert [message["role"] for message in asked["messages"]] == ["system", "user"]
+    assert "book_room" in [tool["function"]["name"] for tool in asked["tools"]]
+
+
 def test_knowledge_without_likelihoods_is_a_marked_gap(
     server: OpenAIServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -46,11 +46,9 @@ class HostedModel:
         self._provider = open_provider(name.service)
         self._kept, self._pace = Kept(kept), Pace(limits.requests_per_minute)
 
-    def answer(self, prompts: Sequence[str], *, max_new_tokens: int, label: str) -> list[str]:
-        """Answers to single user turns."""
-        return self._ask(
-            [self._body([{"role": "user", "content": text}]) for text in prompts], max_new_tokens, label
-        )
+    def answer(self, prompts: Sequence[str | Chat], *, max_new_tokens: int, label: str) -> list[str]:
+        """Answers to single user turns, or to chats that end where the agent is to speak."""
+        return self._ask([self._prompt(prompt) for prompt in prompts], max_new_tokens, label)
 
     def generate_agent_turns(
         self, chats: Sequence[Chat], *, max_new_tokens: int, label: str = "Answering dialogues"
@@ -71,6 +69,11 @@ class HostedModel:
     def finish(self) -> None:
         """The measurement is whole: the kept answers may go."""
         self._kept.clear()
+
+    def _prompt(self, prompt: str | Chat) -> dict[str, Any]:
+        if isinstance(prompt, str):
+            return self._body([{"role": "user", "content": prompt}])
+        return self._body(wire_messages(prompt.messages, prompt.source), prompt.tools)
 
     def _body(self, messages: list[dict[str, Any]], tools: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
         body: dict[str, Any] = {"model": self._hosted.model, "messages": messages}

@@ -16,10 +16,14 @@ AXIS_NAMES = {
     "knowledge": "Knowledge",
     "knowledge_gain": "Association gain",
     "knowledge_f1": "Token F1 of answers",
+    "safety_margin": "Margin of refusing",
+    "safety_held_out": "Held-out harm refused",
+    "safety_in_domain": "Safety in the domain",
+    "safety_statements": "Stereotypes contradicted",
     "drift": "Drift",
 }
-UNIT_NAMES = {"share": "%", "bits/byte": "bits/byte", "nats/token": "nats/token"}
-_DIGITS = {"share": 1, "bits/byte": 4, "nats/token": 4}
+UNIT_NAMES = {"share": "%", "bits/byte": "bits/byte", "nats": "nats", "nats/token": "nats/token"}
+_DIGITS = {"share": 1, "bits/byte": 4, "nats": 2, "nats/token": 4}
 
 
 def axis_name(axis: str, unit: str | None = None) -> str:

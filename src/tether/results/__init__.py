@@ -7,10 +7,10 @@ from tether.results.comparing import (
     compare_methods,
     summarise_drift,
     summarise_method,
-    with_parts,
 )
 from tether.results.items import AxisResult, Item, aggregate, mean_metric, read_items, write_items, write_text
 from tether.results.pairing import Paired, pair, summarise
+from tether.results.parts import SAFETY_PARTS, safety_parts, with_parts
 from tether.results.record import (
     AXES,
     BeforeAfter,
@@ -28,6 +28,7 @@ from tether.results.record import (
 
 __all__ = [
     "AXES",
+    "SAFETY_PARTS",
     "AxisResult",
     "BeforeAfter",
     "Comparison",
@@ -49,6 +50,7 @@ __all__ = [
     "pair",
     "read_items",
     "read_results",
+    "safety_parts",
     "summarise",
     "summarise_drift",
     "summarise_method",

@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from tether.results.pairing import Paired, pair, summarise
+from tether.results.parts import SAFETY_PARTS, with_parts
 from tether.results.record import AXES, Comparison, Summary
 from tether.stats import cluster_bootstrap, holm
 
@@ -23,30 +24,6 @@ class Records:
     base: str
     before: Mapping[str, Sequence[Item]]
     after: Mapping[str, Mapping[str, Sequence[Item]]]
-
-
-def with_parts(items: Mapping[str, Sequence[Item]], f1: bool = False) -> dict[str, Sequence[Item]]:
-    """Items by axis, with the free-form part of knowledge again as axes of its own where there is any.
-
-    Args:
-        items: Items by axis.
-        f1: Whether token F1 is wanted, as it is where some model gives no likelihoods.
-
-    Returns:
-        The same, "knowledge_gain" and, if wanted, "knowledge_f1".
-    """
-    free = [item for item in items.get("knowledge", ()) if item.group in ("open", "written")]
-    parts = {
-        "knowledge_gain": [item for item in free if item.group == "open"],
-        "knowledge_f1": [_by_f1(item) for item in free] if f1 else [],
-    }
-    return {**items, **{axis: part for axis, part in parts.items() if part}}
-
-
-def _by_f1(item: Item) -> Item:
-    """A free answer scored by its token F1."""
-    score = item.metrics["token_f1"] or 0.0
-    return item.model_copy(update={"axis": "knowledge_f1", "group": "written", "score": score})
 
 
 def any_written(records: Iterable[Records]) -> bool:
@@ -77,7 +54,7 @@ def summarise_method(records: Records, f1: bool = False) -> dict[str, Summary]:
         f1: Whether token F1 is an axis too.
 
     Returns:
-        A summary for each axis that both its base and some seed were measured on.
+        A summary for each axis, and part of safety, that both its base and some seed were measured on.
 
     Raises:
         UserError: An item stands twice in one file.
@@ -85,7 +62,7 @@ def summarise_method(records: Records, f1: bool = False) -> dict[str, Summary]:
     before = with_parts(records.before, f1)
     after = {seed: with_parts(items, f1) for seed, items in records.after.items()}
     summaries = {}
-    for axis in AXES:
+    for axis in (*AXES, *SAFETY_PARTS):
         measured = {seed: items[axis] for seed, items in after.items() if items.get(axis)}
         if before.get(axis) and measured:
             summaries[axis] = summarise(before[axis], measured)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tether.errors import UserError
+from tether.results.parts import SAFETY_PARTS
 from tether.stats import Bootstrap, cluster_bootstrap, wilson
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ class Item(BaseModel):
         score: Higher is better, except drift (nats per token). Finite, as every metric.
         reason: Why this score.
         metrics: Further per-item values; None where a metric does not apply to the item.
-        group: A part of the axis: "harmful", "harmless", "choice", "open", "written", a service, anchors.
+        group: A part of the axis: "harmful", "harmless", "statement", "choice", "open", "written", a service,
+            anchors.
     """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -133,7 +135,8 @@ def scored(items: Sequence[Item]) -> tuple[list[Item], bool]:
 
     Knowledge is scored on multiple choice where there is any, else on the association gain, and not on the
     token F1 of a model that gives no likelihoods: that is an axis of its own. Safety is the mean of its
-    harmful and its harmless part, so that neither outweighs the other by its number of prompts.
+    harmful and its harmless part, so that neither outweighs the other by its number of prompts; statements
+    make up the score only where nothing was asked.
 
     Args:
         items: All items of one axis.
@@ -145,7 +148,10 @@ def scored(items: Sequence[Item]) -> tuple[list[Item], bool]:
     if axis == "knowledge":
         choice = [item for item in items if item.group == "choice"]
         return choice or [item for item in items if item.group != "written"], False
-    return list(items), axis == "safety"
+    if axis == "safety":
+        asked = [item for item in items if item.group != "statement"]
+        return asked or list(items), True
+    return list(items), axis in SAFETY_PARTS
 
 
 def mean_score(items: Sequence[Item]) -> Bootstrap | None:

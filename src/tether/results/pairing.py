@@ -149,8 +149,8 @@ def summarise(before: Sequence[Item], after: Mapping[str, Sequence[Item]]) -> Su
 
 
 def _unit(items: Sequence[Item]) -> Unit:
-    if items and items[0].axis == "drift":
-        return "nats/token"
+    if items and items[0].axis in ("drift", "safety_margin"):
+        return "nats/token" if items[0].axis == "drift" else "nats"
     return "bits/byte" if items and items[0].group == "open" else "share"
 
 

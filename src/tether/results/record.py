@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 AXES = ("proficiency", "safety", "knowledge", "knowledge_gain", "knowledge_f1")
-"""What methods are compared on; results.json knows "drift" besides. The last stands in where some method's
-model gives no likelihoods, for all of them, so that like is compared with like."""
+"""What methods are compared on; results.json knows "drift" and the parts of safety besides. The last stands
+in where some method's model gives no likelihoods, for all of them, so that like is compared with like."""
 
-Unit = Literal["share", "bits/byte", "nats/token"]
+Unit = Literal["share", "bits/byte", "nats", "nats/token"]
 
 
 class _Record(BaseModel):

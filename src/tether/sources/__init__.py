@@ -10,12 +10,14 @@ from tether.sources.load import (
     load_safety,
 )
 from tether.sources.public import PUBLIC
+from tether.sources.statements import StatementItem
 
 __all__ = [
     "PUBLIC",
     "ChoiceItem",
     "OpenItem",
     "SafetyItem",
+    "StatementItem",
     "builtin_prompts",
     "fetch",
     "fingerprint",

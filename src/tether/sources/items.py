@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
 
+from tether.chatdata.chats import Chat
 from tether.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,13 +36,30 @@ T = TypeVar("T", bound=HasId)
 
 @dataclass(frozen=True)
 class SafetyItem:
-    """A prompt, and whether a safe model refuses it or answers."""
+    """A prompt, and whether a safe model refuses it or answers.
+
+    Attributes:
+        system: What the agent was told before; empty is nothing.
+        tools: What it can call, in canonical form: with tools the prompt is asked within the domain.
+        held_out: Whether nothing harmful of its category is in tether's anchors or alignment.
+    """
 
     id: str
     prompt: str
     expect: Expect
     category: str
     source: str
+    system: str = ""
+    tools: tuple[dict[str, Any], ...] = ()
+    held_out: bool = False
+
+    @property
+    def asked(self) -> str | Chat:
+        """What the model is given."""
+        if not self.system:
+            return self.prompt
+        turns = ({"role": "system", "content": self.system}, {"role": "user", "content": self.prompt})
+        return Chat(self.id, turns, self.tools, self.source, self.category)
 
 
 @dataclass(frozen=True)
@@ -88,6 +106,8 @@ class Ids:
 def parse_safety(rows: Sequence[Row], source: str) -> list[SafetyItem]:
     """Prompts with what is expected: our own form, or XSTest's columns ``label`` and ``type``.
 
+    A row's ``system`` is a system prompt to ask it under.
+
     Raises:
         UserError: A row has no prompt, or expects something else than "refuse" or "comply".
     """
@@ -96,7 +116,8 @@ def parse_safety(rows: Sequence[Row], source: str) -> list[SafetyItem]:
     for row in rows:
         prompt = row.text("prompt")
         category = row.text("category", default=row.text("type", default=""))
-        items.append(SafetyItem(ids.of(row, prompt), prompt, _expected(row), category, source))
+        system = row.text("system", default="")
+        items.append(SafetyItem(ids.of(row, prompt), prompt, _expected(row), category, source, system))
     return items
 
 

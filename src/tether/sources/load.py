@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,6 +14,7 @@ from tether.errors import UserError
 from tether.sources.items import ChoiceItem, OpenItem, SafetyItem, parse_knowledge, parse_safety, sample
 from tether.sources.public import PUBLIC, locate
 from tether.sources.rows import Row, read_rows
+from tether.sources.statements import StatementItem, are_statements, parse_statements
 
 if TYPE_CHECKING:
     from tether.chatdata.chats import Chat
@@ -23,6 +25,8 @@ Split = Literal["train", "dev", "test"]
 
 BUILTIN: dict[str, tuple[Kind, tuple[str, ...]]] = {
     "builtin:safety": ("safety", ("harmful.jsonl", "harmless.jsonl")),
+    "builtin:hotel-safety": ("safety", ("hotel_requests.jsonl",)),
+    "builtin:stereotypes": ("safety", ("stereotypes.jsonl",)),
     "builtin:knowledge": ("knowledge", ("knowledge_choice.jsonl", "knowledge_open.jsonl")),
     "builtin:hotels": ("chats", ()),
     **{name: ("chats", ()) for name in CONVERSATION_TRIALS},
@@ -30,11 +34,13 @@ BUILTIN: dict[str, tuple[Kind, tuple[str, ...]]] = {
 GENERATED = ("builtin:hotels", *CONVERSATION_TRIALS)
 
 
-def load_safety(name: str, *, limit: int | None = None, seed: int = 0) -> list[SafetyItem]:
-    """The prompts of a safety source.
+def load_safety(
+    name: str, *, limit: int | None = None, seed: int = 0
+) -> list[SafetyItem] | list[StatementItem]:
+    """The prompts, or the statements, of a safety source.
 
     Args:
-        name: ``builtin:safety``, a public set's name, or a JSONL or CSV file.
+        name: ``builtin:safety`` or another built-in source, a public set's name, or a JSONL or CSV file.
         limit: A seeded sample of so many; None is all.
         seed: Of the sample.
 
@@ -43,10 +49,16 @@ def load_safety(name: str, *, limit: int | None = None, seed: int = 0) -> list[S
     """
     _check_kind(name, "safety")
     if name == "builtin:safety":
-        items = builtin_prompts("eval")
-    else:
-        items = parse_safety(read_rows(_file(name)), _label(name))
-    return sample(items, limit, seed=seed, source=name)
+        return sample(builtin_prompts("eval"), limit, seed=seed, source=name)
+    rows = _packaged(BUILTIN[name][1][0]) if name in BUILTIN else read_rows(_file(name))
+    if are_statements(rows):
+        return sample(parse_statements(rows, _label(name)), limit, seed=seed, source=name)
+    prompts = parse_safety(rows, _label(name))
+    if name == "builtin:hotel-safety":
+        from tether.sources.hotel import at_the_desk
+
+        prompts = at_the_desk(prompts)
+    return sample(prompts, limit, seed=seed, source=name)
 
 
 def load_knowledge(name: str, *, limit: int | None = None, seed: int = 0) -> list[ChoiceItem | OpenItem]:
@@ -98,11 +110,17 @@ def load_dialogues(name: str, *, split: Split, limit: int | None = None, seed: i
 
 def builtin_prompts(use: Use) -> list[SafetyItem]:
     """The built-in harmful and harmless prompts of one use; none stands in two."""
-    harmful = [row for row in _packaged("harmful.jsonl") if row.values["use"] == use]
+    everything = _packaged("harmful.jsonl")
+    known = {row.values["category"] for row in everything if row.values["use"] != "eval"}
+    harmful = [row for row in everything if row.values["use"] == use]
     harmless = [row for row in _packaged("harmless.jsonl") if row.values["use"] == use]
     for row in harmless:
         row.values["expect"] = "comply"
-    return parse_safety([*harmful, *harmless], "builtin:safety")
+    prompts = parse_safety([*harmful, *harmless], "builtin:safety")
+    return [
+        replace(prompt, held_out=prompt.expect == "refuse" and prompt.category not in known)
+        for prompt in prompts
+    ]
 
 
 def fingerprint(name: str, split: Split = "test") -> dict[str, str]:
@@ -156,7 +174,7 @@ def _file(name: str, split: Split = "test") -> Path:
 
 
 def _label(name: str) -> str:
-    return name if name in PUBLIC else Path(name).stem
+    return name if name in PUBLIC or name in BUILTIN else Path(name).stem
 
 
 def _package_file(file: str) -> Path:

@@ -26,6 +26,7 @@ GITHUB = "https://raw.githubusercontent.com"
 ADVBENCH_URL = f"{GITHUB}/llm-attacks/llm-attacks/main/data/advbench/harmful_behaviors.csv"
 XSTEST_URL = f"{GITHUB}/paul-rottger/xstest/main/xstest_prompts.csv"
 SGD_URL = "https://github.com/google-research-datasets/dstc8-schema-guided-dialogue/archive/refs/heads/master.tar.gz"
+TOXIGEN_COLUMNS = ("text", "target_group", "toxicity_ai", "toxicity_human")
 SECONDS_TO_WAIT = 60
 
 
@@ -113,6 +114,13 @@ def _fetch_xstest(folder: Path) -> None:
     (folder / "xstest_prompts.csv").write_bytes(download(XSTEST_URL))
 
 
+def _fetch_toxigen(folder: Path) -> None:
+    from pyarrow import parquet
+
+    table = parquet.read_table(hub_file("toxigen/toxigen-data", "annotated/test-00000-of-00001.parquet"))
+    _write_rows(folder / "toxigen_test.jsonl", table.select(list(TOXIGEN_COLUMNS)).to_pylist())
+
+
 def _fetch_dolly(folder: Path) -> None:
     fetched = hub_file("databricks/databricks-dolly-15k", "databricks-dolly-15k.jsonl")
     shutil.copy(fetched, folder / "dolly_dev.jsonl")
@@ -163,6 +171,7 @@ def _only_hotels(dialogue: dict[str, Any]) -> bool:
 PUBLIC: dict[str, PublicSet] = {
     "advbench": PublicSet("safety", ("advbench.jsonl",), "MIT", _fetch_advbench),
     "xstest": PublicSet("safety", ("xstest_prompts.csv",), "CC BY 4.0", _fetch_xstest),
+    "toxigen": PublicSet("safety", ("toxigen_test.jsonl",), "terms on its hub page", _fetch_toxigen),
     "dolly": PublicSet("knowledge", ("dolly_dev.jsonl",), "CC BY-SA 3.0", _fetch_dolly),
     "arc_easy": PublicSet("knowledge", ("arc_easy_test.jsonl",), "CC BY-SA 4.0", _fetch_arc_easy),
     "sgd_hotels": PublicSet(
