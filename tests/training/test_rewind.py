@@ -8,7 +8,7 @@ import pytest
 from tether.training.rewind import CAUTION
 
 
-@pytest.mark.parametrize(("selected", "certified"), [(30, 120), (48, 112)])
+@pytest.mark.parametrize(("selected", "certified"), [(110, 120), (96, 112)])
 @pytest.mark.parametrize("shape", [0.5, 1.0, 4.0])
 def test_nine_certificates_in_ten_fit_where_the_select_split_just_does(
     selected: int, certified: int, shape: float

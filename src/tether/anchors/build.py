@@ -37,8 +37,8 @@ class AnchorSettings:
         seed: Of all sampling.
     """
 
-    general: dict[str, int] = field(default_factory=lambda: {"train": 160, "select": 48, "certify": 112})
-    safety: dict[str, int] = field(default_factory=lambda: {"train": 64, "select": 30, "certify": 120})
+    general: dict[str, int] = field(default_factory=lambda: {"train": 160, "select": 96, "certify": 112})
+    safety: dict[str, int] = field(default_factory=lambda: {"train": 64, "select": 110, "certify": 120})
     answer_tokens: int = 40
     prompt_temperature: float = 1.0
     answer_temperature: float = 0.7

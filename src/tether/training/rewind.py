@@ -31,9 +31,9 @@ SHARES = (1.0, 0.85, 0.7)  # of the place that fits, to be judged by domain loss
 LEAST_PULL, MOST_PULL = 0.01, 100.0
 PULLED = 0.75  # of the path is the pull's, the rest the scale's
 HALVINGS = 6
-# Certify's prompts are others than select's, and drift is skewed: with the half interval doubled, nine in ten
+# Certify's prompts are others than select's, and drift is skewed: with this many half intervals, nine in ten
 # of what just fits here fit there (at the shipped anchors' numbers; simulated in the tests).
-CAUTION = 2.0
+CAUTION = 2.4
 
 
 @dataclass(frozen=True)
