@@ -30,7 +30,7 @@ from tether.sources import load_dialogues
 from tether.sources.rows import read_rows
 from tether.training.certificate import CERTIFICATE_FILE, Certifier
 from tether.training.geometry import measure_geometry
-from tether.training.rewind import Rewind
+from tether.training.rewind import Rewind, dialogue_loss
 from tether.training.update import AdapterUpdate
 
 if TYPE_CHECKING:
@@ -153,7 +153,9 @@ def rewind(
     certifier = Certifier(model, run.anchors, run.tokenizer.pad_token_id, epsilons)
     geometry = measure_geometry(run.live(model), train, run.anchors)
     tuned = bases.put_lora(model, adapter)
-    found = Rewind(AdapterUpdate(tuned), run.live(tuned), select, run.anchors, epsilons, geometry)
+    domain_loss = dialogue_loss(run.live(tuned), select)
+    pad_id = run.tokenizer.pad_token_id
+    found = Rewind(AdapterUpdate(tuned), domain_loss, run.anchors, pad_id, epsilons, geometry)
     held = hold(run, found, certifier, tuned)
     tuned.save_pretrained(out)
     record = {"base": run.base.name, "revision": run.base.revision, "adapter": str(adapter), **held}

@@ -7,7 +7,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from tether import bases
-from tether.training.update import AdapterUpdate, WeightUpdate, input_weights
+from tether.training.update import AdapterUpdate, WeightUpdate, input_weights, linear_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,3 +99,19 @@ def test_a_shape_is_given_every_layer_and_undone_afterwards(
     assert input_weights(update.model).keys() - {"lm_head"} <= seen
     update.keep(1.0, halved)
     assert torch.allclose(logits(update), half, atol=1e-3)
+
+
+def test_a_lora_around_them_hides_no_layers_of_the_base(base: Base) -> None:
+    plain = linear_layers(bases.load_model(base))
+    wrapped = linear_layers(adapter(base).model)
+    assert wrapped.keys() == plain.keys() >= input_weights(adapter(base).model).keys()
+    assert all(wrapped[name].in_features == plain[name].in_features for name in plain)
+
+
+@pytest.mark.parametrize("given_out", [None, torch.bfloat16])
+def test_all_weights_end_in_the_precision_in_which_the_base_was_given_out(
+    base: Base, given_out: torch.dtype | None
+) -> None:
+    model = bases.load_model(base, torch.float32)
+    WeightUpdate(model, given_out).trained()
+    assert model.dtype == (given_out or torch.float32)

@@ -10,7 +10,7 @@ from tether.training.anchored import Anchoring
 from tether.training.budget import Budget
 from tether.training.certificate import Certifier
 from tether.training.geometry import Geometry
-from tether.training.rewind import WHOLE, Rewind
+from tether.training.rewind import WHOLE, Rewind, dialogue_loss
 from tether.training.shaping import Shaping
 from tether.training.update import AdapterUpdate, Update, WeightUpdate
 
@@ -27,6 +27,8 @@ OTHER_GROUPS = 0.05
 # interval.
 MULTIPLIER = {"start": 0.3, "rate": 0.05, "memory": 0.8, "aim": 0.5}
 
+PULL, ANCHOR_EVERY, ANCHOR_TOKENS = 1.0, 4, 384
+
 
 @method("tether")
 def tether(
@@ -36,9 +38,9 @@ def tether(
     rank: int = 16,
     alpha: int = 32,
     learning_rate: float | None = None,
-    pull: float = 1.0,
-    anchor_every: int = 4,
-    anchor_tokens: int = 384,
+    pull: float = PULL,
+    anchor_every: int = ANCHOR_EVERY,
+    anchor_tokens: int = ANCHOR_TOKENS,
     rewinding: bool = True,
     geometry: bool = True,
 ) -> Tuned:
@@ -49,13 +51,13 @@ def tether(
     # While the model is the base, and in the precision in which it is given out: rounding is no drift.
     given_out = model if parametrisation == "lora" else run.load("lora")
     certifier = Certifier(given_out, run.anchors, run.tokenizer.pad_token_id, epsilons)
+    before = WeightUpdate(model, given_out.dtype) if parametrisation == "full" else None
     del given_out
     started = time.perf_counter()
     measured = run.measured(model) if geometry else None
     # Only the filters stay in memory while it trains.
     shaping = Shaping(Geometry.load(measured).filters(pull)) if measured and pull else None
     measuring = time.perf_counter() - started
-    before = WeightUpdate(model) if parametrisation == "full" else None
     multipliers = Budget(epsilons, **MULTIPLIER)
     tuned, cost, rate = run.fit(
         model,
@@ -69,7 +71,9 @@ def tether(
 
     update: Update = before.trained() if before else AdapterUpdate(tuned)
     directions = Geometry.load(measured) if measured else None
-    rewind = Rewind(update, run.live(tuned), run.select, run.anchors, epsilons, directions)
+    domain_loss = dialogue_loss(run.live(tuned), run.select)
+    pad_id = run.tokenizer.pad_token_id
+    rewind = Rewind(update, domain_loss, run.anchors, pad_id, epsilons, directions)
     held = hold(run, rewind if rewinding else None, certifier, tuned)
     held["extra_seconds"]["geometry"] = measuring
     curves = {name: group.curve for name, group in multipliers.groups.items()}

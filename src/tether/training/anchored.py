@@ -1,14 +1,20 @@
-"""The domain loss and, every few steps, the drift on a few anchors, weighted by their group's multiplier."""
+"""The domain loss and, every few steps, the drift on a few anchors, weighted by their group's multiplier.
+
+Whatever trainer gives the domain loss: `Anchored` stands before it among a class's parents.
+"""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import cross_entropy
+from transformers import Trainer
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from tether.anchors.drift import answer_batch, bucketed_drift
 from tether.training.batches import IGNORED
@@ -16,7 +22,6 @@ from tether.training.trainer import DomainTrainer, logits_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from tether.anchors.anchors import AnchorSet
     from tether.training.budget import Budget
@@ -45,12 +50,12 @@ class Anchoring:
     measure_every: int = 5
 
 
-class AnchoredTrainer(DomainTrainer):
-    """Trains on the domain under a drift budget.
+class Anchored(Trainer):
+    """Adds anchors to a trainer's steps, and their multipliers to its checkpoints.
 
     Args:
         anchoring: Anchors, budget and how often they are looked at.
-        **kwargs: As ``DomainTrainer``.
+        **kwargs: As the trainer that gives the domain loss.
     """
 
     def __init__(self, *, anchoring: Anchoring, **kwargs: Any) -> None:
@@ -66,7 +71,7 @@ class AnchoredTrainer(DomainTrainer):
         self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None
     ) -> torch.Tensor:
         """A domain step, then an anchor batch where one is due; both add to the same gradient."""
-        loss = super().training_step(model, inputs, num_items_in_batch)
+        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
         step, budget = self.state.global_step, self.anchoring.budget
         if budget and step % self.anchoring.measure_every == 0:
             with torch.no_grad():
@@ -77,6 +82,12 @@ class AnchoredTrainer(DomainTrainer):
             pull = self._held(model, budget, number) if budget else self._replayed(model, number)
             self.accelerator.backward(pull * self.anchoring.every / self.current_gradient_accumulation_steps)
         return loss
+
+    @property
+    def pad_id(self) -> int:
+        """The tokenizer's pad token."""
+        tokenizer: Any = self.processing_class
+        return int(tokenizer.pad_token_id)
 
     def _held(self, model: torch.nn.Module, budget: Budget, number: int) -> torch.Tensor:
         """Each group's drift, weighted by its multiplier."""
@@ -112,11 +123,24 @@ class AnchoredTrainer(DomainTrainer):
         labels = ids.masked_fill(~answer, IGNORED)
         return logits_at(model, ids.to(self.args.device), labels.to(self.args.device))
 
-    def keep(self, folder: Path) -> None:
-        """Write the multipliers too."""
-        super().keep(folder)
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        # Ours comes first: transformers writes its state last, and then takes the checkpoint before away.
         if self.anchoring.budget:
+            folder = Path(str(self.args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            folder.mkdir(parents=True, exist_ok=True)
             self.anchoring.budget.save(folder / BUDGET_FILE)
+        super()._save_checkpoint(model, trial)
+
+    def _load_from_checkpoint(
+        self, resume_from_checkpoint: str, model: torch.nn.Module | None = None
+    ) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.anchoring.budget:
+            self.anchoring.budget.load(Path(resume_from_checkpoint) / BUDGET_FILE)
+
+
+class AnchoredTrainer(Anchored, DomainTrainer):
+    """Trains on the domain under a drift budget."""
 
 
 class _Stream:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from transformers import PreTrainedModel
+
     from tether.anchors.anchors import AnchorSet
     from tether.anchors.moments import Moments
     from tether.chatdata.chats import Chat
@@ -71,10 +73,11 @@ class Geometry:
             return update / (1 + pull)
         domain, anchors = _ridged(self.domain[name]), _ridged(self.anchors[name])
         if domain.ndim == 1:
-            return (update.double() * (domain / (domain + pull * anchors))).to(update.dtype)
+            return (update.to(domain) * (domain / (domain + pull * anchors))).to(update)
         factor = torch.linalg.cholesky(domain + pull * anchors)
-        shaped = torch.cholesky_solve(domain @ update.double().T, factor).T
-        return shaped.to(update.dtype)
+        # The moments are where the base saw the texts, an update of all weights is on the CPU.
+        shaped = torch.cholesky_solve(domain @ update.to(domain).T, factor).T
+        return shaped.to(update)
 
     def filters(self, pull: float) -> Moments:
         """By layer the matrix (width, width), or its diagonal (width,), that ``held`` multiplies with."""
@@ -113,18 +116,26 @@ def measure_geometry(base: LocalModel, train: Sequence[Chat], anchors: AnchorSet
             ``MOMENT_TOKENS`` tokens.
         anchors: Their train split is read.
     """
-    dialogues = [base.renderer.encode(chat).input_ids for chat in train]
-    domain = _moments(base, dialogues, "the domain")
-    groups = [_moments(base, _anchor_rows(anchors, group), f"{group} anchors") for group in anchors.groups]
+    rows = [base.renderer.encode(chat).input_ids for chat in train]
+    return geometry_of_rows(base.model, rows, anchors, int(base.tokenizer.pad_token_id))
+
+
+def geometry_of_rows(
+    model: PreTrainedModel, rows: Sequence[Sequence[int]], anchors: AnchorSet, pad_id: int
+) -> Geometry:
+    """As ``measure_geometry``, of a domain that is token ids already."""
+    domain = _moments(model, rows, pad_id, "the domain")
+    groups = [
+        _moments(model, _anchor_rows(anchors, group), pad_id, f"{group} anchors") for group in anchors.groups
+    ]
     return Geometry(domain, average(groups))
 
 
-def _moments(base: LocalModel, rows: Sequence[Sequence[int]], what: str) -> Moments:
+def _moments(model: PreTrainedModel, rows: Sequence[Sequence[int]], pad_id: int, what: str) -> Moments:
     shuffled = random.Random(0).sample(rows, len(rows))
     before = accumulate((len(row) for row in shuffled), initial=0)
     chosen = [row for row, tokens in zip(shuffled, before, strict=False) if tokens < MOMENT_TOKENS]
-    pad_id = int(base.tokenizer.pad_token_id)
-    return input_moments(base.model, linear_layers(base.model), chosen, pad_id, f"Inputs on {what}")
+    return input_moments(model, linear_layers(model), chosen, pad_id, f"Inputs on {what}")
 
 
 def _anchor_rows(anchors: AnchorSet, group: str) -> list[list[int]]:

@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 from trl import SFTConfig
 
 from tether.progress import Task, task
-from tether.training.anchored import BUDGET_FILE, AnchoredTrainer, Anchoring
+from tether.training.anchored import AnchoredTrainer, Anchoring
 from tether.training.cost import Cost, peak_memory, reset_peak_memory
 from tether.training.trainer import COST_FILE, DomainTrainer, last_checkpoint
 
@@ -125,7 +125,7 @@ def _arguments(folder: Path, settings: Training, learning_rate: float, seed: int
 
 
 class _Watcher(TrainerCallback):
-    """Moves the bar, times the steps, and goes on from a checkpoint's cost and budget."""
+    """Moves the bar, times the steps, and goes on from a checkpoint's cost."""
 
     def __init__(self, bar: Task, folder: Path, anchoring: Anchoring | None) -> None:
         self.bar, self.folder, self.cost = bar, folder, Cost()
@@ -138,11 +138,9 @@ class _Watcher(TrainerCallback):
             self.go_on(self.folder / f"checkpoint-{state.global_step}")
 
     def go_on(self, checkpoint: Path) -> None:
-        """Take over a checkpoint's cost and budget."""
+        """Take over a checkpoint's cost."""
         # In place: the trainer counts its tokens into the same object.
         vars(self.cost).update(json.loads((checkpoint / COST_FILE).read_text(encoding="utf-8")))
-        if self.budget:
-            self.budget.load(checkpoint / BUDGET_FILE)
         self.bar.advance(len(self.cost.step_seconds))
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

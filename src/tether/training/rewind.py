@@ -5,12 +5,12 @@ arXiv:2605.28819); the domain loss is flat where the drift is steep. It is flatt
 here: the pull of training/geometry.py gives up first what the anchors' directions carry, and only where the
 strongest pull does not do is the rest scaled down. The first place on the path whose drift surely fits the
 budget is found by halving; of a few scales there, the one with the least domain loss on dialogues kept aside
-is taken.
+is taken. What the domain loss is, its caller says: of dialogues, or of a trainer's own rows.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tether.anchors.drift import GroupDrift, cached_drifts, summarise
@@ -18,7 +18,9 @@ from tether.progress import say
 from tether.training.update import as_it_is
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    from transformers import PreTrainedModel
 
     from tether.anchors.anchors import AnchorSet
     from tether.chatdata.chats import Chat
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from tether.training.geometry import Geometry
     from tether.training.update import Shape, Update
 
-SELECT_TOKENS = 12_000  # tokens of kept-aside dialogues that a scale is judged on
+SELECT_TOKENS = 12_000  # of what is kept aside, to judge a scale on
 SHARES = (1.0, 0.85, 0.7)  # of the place that fits, to be judged by domain loss
 LEAST_PULL, MOST_PULL = 0.01, 100.0
 PULLED = 0.75  # of the path is the pull's, the rest the scale's
@@ -45,7 +47,7 @@ class Point:
         pull: Of the geometry, before the share is taken.
         drift: By group on the select split.
         fits: Whether it surely fits the budget.
-        loss: Domain loss in nats per token, where judged.
+        loss: Domain loss, where judged.
     """
 
     alpha: float
@@ -77,9 +79,9 @@ class Rewind:
 
     Args:
         update: What training changed.
-        live: The tuned model.
-        select: Dialogues kept aside from training.
+        domain_loss: Measures the model as it stands on what was kept aside from training.
         anchors: Their select split measures the drift.
+        pad_id: The tokenizer's pad token.
         epsilons: Budget by group, nats per token.
         geometry: Of the base's inputs, for the pull; without it, the path is the plain scale alone.
     """
@@ -87,16 +89,14 @@ class Rewind:
     def __init__(
         self,
         update: Update,
-        live: LocalModel,
-        select: Sequence[Chat],
+        domain_loss: Callable[[], float],
         anchors: AnchorSet,
+        pad_id: int,
         epsilons: dict[str, float],
         geometry: Geometry | None,
     ) -> None:
-        self.update, self.live, self.anchors, self.epsilons = update, live, anchors, epsilons
-        self._geometry = geometry
-        rows = [live.renderer.encode(chat).input_ids for chat in select]
-        self._judged_on = select[: _first(rows, SELECT_TOKENS)]
+        self.update, self.anchors, self.pad_id, self.epsilons = update, anchors, pad_id, epsilons
+        self._domain_loss, self._geometry = domain_loss, geometry
 
     def __call__(self) -> Choice:
         """Find the scale and make the scaled update the update."""
@@ -134,28 +134,40 @@ class Rewind:
         return next(same, None) or self._point(alpha, pull)
 
     def _point(self, alpha: float, pull: float) -> Point:
-        pad_id = int(self.live.tokenizer.pad_token_id)
         with self.update.scaled(alpha, self._shape(pull)):
-            drift = {
-                group: summarise(
-                    cached_drifts(
-                        self.live.model, self.anchors, self.anchors.indices(group, "select"), pad_id
-                    )
-                )
-                for group in self.epsilons
-            }
+            drift = select_drift(self.update.model, self.anchors, self.epsilons, self.pad_id)
         fits = all(bound(drift[group]) <= epsilon for group, epsilon in self.epsilons.items())
         return Point(alpha, pull, drift, fits)
 
     def _judge(self, point: Point) -> Point:
         with self.update.scaled(point.alpha, self._shape(point.pull)):
-            losses = self.live.chat_losses(self._judged_on, label=f"Domain loss at scale {point.alpha:.2f}")
-        mean = sum(nats for nats, _ in losses) / sum(tokens for _, tokens in losses)
-        return Point(point.alpha, point.pull, point.drift, point.fits, mean)
+            return replace(point, loss=self._domain_loss())
 
     def _shape(self, pull: float) -> Shape:
         geometry = self._geometry
         return as_it_is if geometry is None else lambda name, update: geometry.held(name, update, pull)
+
+
+def select_drift(
+    model: PreTrainedModel, anchors: AnchorSet, groups: Iterable[str], pad_id: int
+) -> dict[str, GroupDrift]:
+    """Drift of some groups on the select split, from the cache."""
+    return {
+        group: summarise(cached_drifts(model, anchors, anchors.indices(group, "select"), pad_id))
+        for group in groups
+    }
+
+
+def dialogue_loss(live: LocalModel, select: Sequence[Chat]) -> Callable[[], float]:
+    """Measures nats per token of the agent's turns in the first of these dialogues."""
+    rows = (live.renderer.encode(chat).input_ids for chat in select)
+    judged_on = select[: len(first_rows(rows, SELECT_TOKENS))]
+
+    def measure() -> float:
+        losses = live.chat_losses(judged_on)
+        return sum(nats for nats, _ in losses) / sum(tokens for _, tokens in losses)
+
+    return measure
 
 
 def bound(drift: GroupDrift) -> float:
@@ -163,11 +175,13 @@ def bound(drift: GroupDrift) -> float:
     return drift.drift + CAUTION * (drift.upper95 - drift.drift)
 
 
-def _first(rows: Sequence[Sequence[int]], tokens: int) -> int:
-    """How many rows, from the first, reach so many tokens; at least one."""
+def first_rows(rows: Iterable[list[int]], tokens: int) -> list[list[int]]:
+    """The first rows that together reach so many tokens; all where they do not."""
+    first: list[list[int]] = []
     reached = 0
-    for count, row in enumerate(rows, 1):
-        reached += len(row)
+    for row in rows:
         if reached >= tokens:
-            return count
-    return len(rows)
+            break
+        first.append(row)
+        reached += len(row)
+    return first

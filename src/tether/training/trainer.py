@@ -44,17 +44,13 @@ class DomainTrainer(SFTTrainer):
         self.batch_tokens, self.cost = batch_tokens, cost
         super().__init__(**kwargs)
 
-    @property
-    def pad_id(self) -> int:
-        """The tokenizer's pad token."""
-        tokenizer: Any = self.processing_class
-        return int(tokenizer.pad_token_id)
-
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches by tokens instead of by rows."""
         rows: Any = self.train_dataset
+        tokenizer: Any = self.processing_class
         sampler = TokenBatches([len(ids) for ids in rows["input_ids"]], self.batch_tokens, self.args.seed)
-        loader = DataLoader(rows, batch_sampler=sampler, collate_fn=partial(collate, pad_id=self.pad_id))
+        padded = partial(collate, pad_id=int(tokenizer.pad_token_id))
+        loader = DataLoader(rows, batch_sampler=sampler, collate_fn=padded)
         return self.accelerator.prepare(loader)  # type: ignore[no-any-return]
 
     def training_step(

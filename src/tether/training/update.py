@@ -13,8 +13,6 @@ import torch
 from peft.helpers import rescale_adapter_scale
 from peft.tuners.lora import LoraLayer
 
-from tether.bases import to_bfloat16
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -24,12 +22,17 @@ Shape = Callable[[str, torch.Tensor], torch.Tensor]
 """Takes a layer's name and its update, (rows, input width), and gives the update to use instead."""
 
 
-PEFT_PREFIX = "base_model.model."
+PEFT_PREFIX, WRAPPED_SUFFIX = "base_model.model.", ".base_layer"
 
 
 def linear_layers(model: torch.nn.Module) -> dict[str, torch.nn.Linear]:
-    """The linear layers of a model that has no adapter, by name."""
-    return {name: layer for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear)}
+    """The base's linear layers by the base's own names, a LoRA around them passed over."""
+    named = (
+        (name.removeprefix(PEFT_PREFIX).removesuffix(WRAPPED_SUFFIX), layer)
+        for name, layer in model.named_modules()
+        if ".lora_" not in name
+    )
+    return {name: layer for name, layer in named if isinstance(layer, torch.nn.Linear)}
 
 
 def is_adapted(model: torch.nn.Module) -> bool:
@@ -105,18 +108,21 @@ class WeightUpdate:
     """The update of all weights.
 
     Args:
-        model: The model before training; its weights are copied to the CPU in bfloat16, as the base has them.
+        model: The model before training; its weights are copied to the CPU.
+        dtype: In which the base was given out, and the tuned model shall be, where it trains in another;
+            None where every weight trains as it came.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, dtype: torch.dtype | None = None) -> None:
         self.model = model
-        self._base = {name: _copy(weight, torch.bfloat16) for name, weight in model.named_parameters()}
+        self._base = {name: _copy(weight, dtype or weight.dtype) for name, weight in model.named_parameters()}
         self._tuned: dict[str, torch.Tensor] = {}
 
     def trained(self) -> WeightUpdate:
-        """After training: keep the tuned weights in float32; go on in bfloat16, as the model is saved."""
+        """After training: keep the tuned weights in float32; go on in the precision that is given out."""
         self._tuned = {name: _copy(weight, torch.float32) for name, weight in self.model.named_parameters()}
-        to_bfloat16(self.model)
+        for name, weight in self.model.named_parameters():
+            weight.data = weight.data.to(self._base[name].dtype)
         return self
 
     @contextmanager

@@ -1,0 +1,262 @@
+"""tether on top of a user's own TRL script: TRL's trainers, the model held near the base it began as.
+
+Before training the base is measured: its hidden states on anchors for the certificate, its layers' inputs on
+the data and on anchors for the geometry. Each step is then shaped, every few steps look at anchors, and at
+the end the update is rewound until it fits the budget, and certified. What is learned, and what the loss is,
+stays TRL's affair; so `Held` stands before any of its trainers that can tell a row's token ids.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from datasets import IterableDataset
+from peft import PeftModel
+from trl import DPOTrainer, SFTTrainer
+
+from tether import bases
+from tether.anchors.anchors import AnchorSet, load_anchors
+from tether.anchors.store import anchors_for
+from tether.errors import UserError
+from tether.methods.tether import ANCHOR_EVERY, ANCHOR_TOKENS, MULTIPLIER, PULL, budgets
+from tether.training.anchored import Anchored, Anchoring
+from tether.training.budget import Budget
+from tether.training.certificate import Certifier
+from tether.training.geometry import MOMENT_TOKENS, geometry_of_rows
+from tether.training.rewind import SELECT_TOKENS, Rewind, first_rows, select_drift
+from tether.training.shaping import Shaping
+from tether.training.update import AdapterUpdate, WeightUpdate, is_adapted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from datasets import Dataset
+    from transformers import PreTrainedModel
+
+    from tether.training.certificate import Certificate
+    from tether.training.geometry import Geometry
+    from tether.training.rewind import Choice
+    from tether.training.update import Update
+
+KEPT_ASIDE = 0.1  # of the rows, where there is no eval_dataset
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What must be seen of a base while the model still is it; ``weights`` where all of them are trained."""
+
+    certifier: Certifier
+    geometry: Geometry
+    weights: WeightUpdate | None
+
+
+class Held(Anchored):
+    """A TRL trainer under a drift budget; mixed in before the trainer that it holds.
+
+    Args:
+        model: As TRL's: a hub id, a folder, or a causal model of transformers without an adapter.
+        train_dataset: As TRL's.
+        eval_dataset: As TRL's. The rewind judges by its first rows (of several sets, the first's); without
+            one, a tenth of ``train_dataset`` is kept aside and takes its place.
+        budget: Drift allowed in nats per answer token, for all anchor groups or by group.
+        anchors: Anchors of this model, or their folder as `tether anchors` writes it. Without them, those
+            shipped with or made for the model's name.
+        pull: How strongly the geometry shapes each step; 0 leaves the steps alone.
+        **kwargs: As TRL's.
+
+    Attributes:
+        certificate: How far the model has moved; None until it has trained.
+        choice: What the rewind kept; None until it has trained.
+
+    Raises:
+        UserError: There are no anchors for the model, the adapter is no plain LoRA, or the weights are
+            spread over processes.
+    """
+
+    # TRL's trainers say more of these than transformers' own, which `Anchored` knows.
+    model: Any
+    args: Any
+    train_dataset: Any
+    _metrics: dict[str, Any]
+
+    def __init__(
+        self,
+        model: str | PreTrainedModel,
+        *,
+        train_dataset: Dataset | IterableDataset,
+        eval_dataset: Any = None,
+        budget: float | dict[str, float] | None = None,
+        anchors: AnchorSet | Path | str | None = None,
+        pull: float = PULL,
+        **kwargs: Any,
+    ) -> None:
+        self.anchors = _anchors_of(model, anchors)
+        self.epsilons, self.pull = budgets(budget, self.anchors.groups), pull
+        self.certificate: Certificate | None = None
+        self.choice: Choice | None = None
+        self._measured: _Measured | None = None
+        if eval_dataset is None:
+            train_dataset, eval_dataset = _split(train_dataset)
+        multipliers = Budget(self.epsilons, **MULTIPLIER)
+        super().__init__(
+            model=model,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            anchoring=Anchoring(self.anchors, multipliers, ANCHOR_EVERY, ANCHOR_TOKENS),
+            **kwargs,
+        )
+        _check_adapter(self.model)
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            raise UserError(
+                "FSDP and DeepSpeed spread the weights over processes, and the update is measured whole",
+                where="args",
+                fix="train on one device or under DDP",
+            )
+
+    def token_ids(self, row: Mapping[str, Any]) -> list[int]:
+        """What the model reads of a prepared row that it shall learn."""
+        raise NotImplementedError
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """As TRL's; the model that it leaves has been rewound to the budget and certified.
+
+        Raises:
+            UserError: The anchors are another model's answers, or this trainer has trained before.
+        """
+        if self.certificate:
+            raise UserError(
+                "this trainer's model has been trained and rewound", fix="make a new trainer to train more"
+            )
+        if self._measured is None:
+            self._measured = self._measure()
+            if self.pull:
+                self.add_callback(Shaping(self._measured.geometry.filters(self.pull)))
+        output = super().train(*args, **kwargs)
+        self._hold(self._measured)
+        return output
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As TRL's; `drift.json` lies beside the weights once the model is certified."""
+        super().save_model(output_dir, _internal_call)
+        if self.certificate and self.args.should_save:
+            about = bases.Base(self.anchors.base, self.anchors.base, self.anchors.revision)
+            self.certificate.write(Path(output_dir or self.args.output_dir), about)
+
+    def _measure(self) -> _Measured:
+        model = self._quiet()
+        self._check_anchors(model)
+        rows = self._rows(self.train_dataset.shuffle(seed=0), MOMENT_TOKENS)
+        return _Measured(
+            Certifier(model, self.anchors, self.pad_id, self.epsilons),
+            geometry_of_rows(model, rows, self.anchors, self.pad_id),
+            None if is_adapted(model) else WeightUpdate(model),
+        )
+
+    def _check_anchors(self, model: PreTrainedModel) -> None:
+        """The model that answered the anchors has no drift on them but its rounding."""
+        drift = select_drift(model, self.anchors, self.epsilons, self.pad_id)
+        for group, epsilon in self.epsilons.items():
+            if drift[group].drift > epsilon:
+                raise UserError(
+                    f"before training the model is {drift[group].drift:.3g} nats per token from what "
+                    f"{self.anchors.base} answered on '{group}', which is above the budget of {epsilon:g}",
+                    where="anchors",
+                    fix="give the anchors of this very model, as `tether anchors` makes them",
+                )
+
+    def _hold(self, measured: _Measured) -> None:
+        """Rewind the update and certify what is kept."""
+        model = self._quiet()
+        update: Update = measured.weights.trained() if measured.weights else AdapterUpdate(model)
+        given: Any = self.eval_dataset
+        aside = next(iter(given.values())) if isinstance(given, dict) else given
+        judged_on = aside.take(len(self._rows(aside, SELECT_TOKENS)))
+        rewind = Rewind(
+            update,
+            lambda: self._loss_on(judged_on),
+            self.anchors,
+            self.pad_id,
+            self.epsilons,
+            measured.geometry,
+        )
+        self.choice = rewind()
+        self.certificate = measured.certifier.certify(model, self.choice.alpha, self.choice.pull)
+
+    def _loss_on(self, rows: Any) -> float:
+        """The trainer's own loss, mean over batches."""
+        losses: list[Any] = [
+            self.prediction_step(self.model, batch, prediction_loss_only=True)[0]
+            for batch in self.get_eval_dataloader(rows)
+        ]
+        self._metrics["eval"].clear()  # TRL would count these passes into the user's next evaluation
+        return float(self.accelerator.gather(torch.stack(losses)).mean())
+
+    def _rows(self, dataset: Iterable[Mapping[str, Any]], tokens: int) -> list[list[int]]:
+        return first_rows((self.token_ids(row)[: self.args.max_length] for row in dataset), tokens)
+
+    def _quiet(self) -> PreTrainedModel:
+        """The model without dropout."""
+        model: PreTrainedModel = self.model.eval()
+        return model
+
+
+class TetherSFTTrainer(Held, SFTTrainer):
+    """TRL's SFTTrainer under a drift budget: see `Held` for what it takes beside TRL's arguments."""
+
+    def token_ids(self, row: Mapping[str, Any]) -> list[int]:
+        """The whole text."""
+        return list(row["input_ids"])
+
+
+class TetherDPOTrainer(Held, DPOTrainer):
+    """TRL's DPOTrainer under a drift budget: see `Held` for what it takes beside TRL's arguments."""
+
+    def token_ids(self, row: Mapping[str, Any]) -> list[int]:
+        """The prompt and the answer that was preferred."""
+        return [*row["prompt_ids"], *row["chosen_ids"]]
+
+
+def _anchors_of(model: str | PreTrainedModel, given: AnchorSet | Path | str | None) -> AnchorSet:
+    if isinstance(given, AnchorSet):
+        return given
+    if given is not None:
+        return load_anchors(Path(given))
+    name = model if isinstance(model, str) else str(model.config.name_or_path)
+    try:
+        if not name:
+            raise UserError("it was not loaded by a name")
+        return anchors_for(bases.resolve(name))
+    except UserError as error:
+        raise UserError(
+            f"there are no anchors for this model ({error.what})",
+            where="anchors",
+            fix="make them with `tether anchors --base BASE --out DIR`, and give anchors=DIR",
+        ) from error
+
+
+def _split(rows: Dataset | IterableDataset) -> tuple[Dataset, Dataset]:
+    """Rows to train on and rows kept aside, the same in a run that goes on."""
+    if isinstance(rows, IterableDataset):
+        raise UserError(
+            "of a stream no rows can be kept aside to judge the rewind by",
+            where="train_dataset",
+            fix="give an eval_dataset as well",
+        )
+    parts = rows.train_test_split(test_size=KEPT_ASIDE, seed=0)
+    return parts["train"], parts["test"]
+
+
+def _check_adapter(model: torch.nn.Module) -> None:
+    """Of an adapter the update must be B A and nothing else, and nothing at the start."""
+    trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    factors = {name: weight for name, weight in trained.items() if ".lora_A." in name or ".lora_B." in name}
+    begun = any(bool(weight.any()) for name, weight in factors.items() if ".lora_B." in name)
+    if isinstance(model, PeftModel) and (begun or factors.keys() != trained.keys()):
+        raise UserError(
+            "the adapter is no plain LoRA that begins at nothing, whose update alone can be told apart",
+            where="peft_config",
+            fix="use a LoraConfig without DoRA, bias, modules_to_save or a start of its own, on a bare model",
+        )
