@@ -15,10 +15,11 @@ from collections import Counter
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from tether.axes.harness import harness_items
 from tether.inference import LocalModel
 from tether.progress import say
 from tether.results import Item
-from tether.sources import ChoiceItem, OpenItem
+from tether.sources import ChoiceItem, HarnessItem, OpenItem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,22 +32,28 @@ ANSWER_TOKENS = 48  # tokens of a generated answer
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
-def knowledge(model: Answers, questions: Sequence[ChoiceItem | OpenItem]) -> list[Item]:
+def knowledge(model: Answers, questions: Sequence[ChoiceItem | OpenItem | HarnessItem]) -> list[Item]:
     """Score every question that the model can be scored on.
 
-    A hosted model gives no likelihoods: multiple choice is left out, and a free answer's score is its token
-    F1, which results keep apart from accuracy and from the association gain.
+    A hosted model gives no likelihoods: multiple choice and lm-eval's tasks are left out, and a free answer's
+    score is its token F1, which results keep apart from accuracy and from the association gain.
 
     Returns:
-        Items of the groups "choice" (score 1 or 0) and "open" (score in bits per byte); of a hosted model,
-        of the group "written" (token F1) alone.
+        Items of the groups "choice" (score 1 or 0), "open" (score in bits per byte) and, from lm-eval alone,
+        "text" (minus the bits per byte); of a hosted model, of the group "written" (token F1) alone.
     """
     choices = [question for question in questions if isinstance(question, ChoiceItem)]
     opens = [question for question in questions if isinstance(question, OpenItem)]
+    harness = [question for question in questions if isinstance(question, HarnessItem)]
     if isinstance(model, LocalModel):
-        return [*_choice_items(model, choices), *_open_items(model, opens)]
-    if choices:
-        say(f"{model.name} gives no likelihoods: {len(choices)} questions of multiple choice are left out")
+        return [
+            *_choice_items(model, choices),
+            *_open_items(model, opens),
+            *harness_items(model, harness),
+        ]
+    if left_out := len(choices) + len(harness):
+        what = "questions of multiple choice or of lm-eval" if harness else "questions of multiple choice"
+        say(f"{model.name} gives no likelihoods: {left_out} {what} are left out")
     return _written_items(model, opens)
 
 

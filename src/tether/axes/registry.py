@@ -14,7 +14,7 @@ from tether.chatdata.leaks import Text, user_words
 from tether.config import CONVERSATION_TRIALS
 from tether.errors import UserError
 from tether.inference import LocalModel
-from tether.sources import ChoiceItem, load_dialogues, load_knowledge, load_safety
+from tether.sources import OpenItem, load_dialogues, load_knowledge, load_safety
 
 if TYPE_CHECKING:
     from tether.axes.judges.protocol import Judge
@@ -40,7 +40,7 @@ class Axis:
 
 
 def _question(item: Any) -> str:
-    return str(item.question if isinstance(item, ChoiceItem) else item.instruction)
+    return str(item.instruction if isinstance(item, OpenItem) else item.question)
 
 
 def _proficiency(model: Answers, chats: Sequence[Any], source: str) -> list[Item]:

@@ -151,7 +151,7 @@ def summarise(before: Sequence[Item], after: Mapping[str, Sequence[Item]]) -> Su
 def _unit(items: Sequence[Item]) -> Unit:
     if items and items[0].axis in ("drift", "safety_margin"):
         return "nats/token" if items[0].axis == "drift" else "nats"
-    return "bits/byte" if items and items[0].group == "open" else "share"
+    return "bits/byte" if items and items[0].group in ("open", "text") else "share"
 
 
 def _mean(paired: Paired, scores: NDArray[np.float64]) -> float:

@@ -1,5 +1,6 @@
 """Where data come from: built in, public by name, or a file."""
 
+from tether.sources.harness import HarnessItem
 from tether.sources.items import ChoiceItem, OpenItem, SafetyItem, sample
 from tether.sources.load import (
     builtin_prompts,
@@ -15,6 +16,7 @@ from tether.sources.statements import StatementItem
 __all__ = [
     "PUBLIC",
     "ChoiceItem",
+    "HarnessItem",
     "OpenItem",
     "SafetyItem",
     "StatementItem",

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Literal
 from tether.bases import EMBEDDED, resolve, sha256_of
 from tether.config import CONVERSATION_TRIALS, HOTEL_DIALOGUES, did_you_mean
 from tether.errors import UserError
+from tether.sources.harness import PREFIX, HarnessItem, harness_fingerprint, load_harness
 from tether.sources.items import ChoiceItem, OpenItem, SafetyItem, parse_knowledge, parse_safety, sample
 from tether.sources.public import PUBLIC, locate
 from tether.sources.rows import Row, read_rows
 from tether.sources.statements import StatementItem, are_statements, parse_statements
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tether.chatdata.chats import Chat
 
 Kind = Literal["safety", "knowledge", "chats"]
@@ -61,17 +64,21 @@ def load_safety(
     return sample(prompts, limit, seed=seed, source=name)
 
 
-def load_knowledge(name: str, *, limit: int | None = None, seed: int = 0) -> list[ChoiceItem | OpenItem]:
+def load_knowledge(
+    name: str, *, limit: int | None = None, seed: int = 0
+) -> Sequence[ChoiceItem | OpenItem | HarnessItem]:
     """The questions of a knowledge source; of Dolly only those that bring no passage to read the answer from.
 
     Args:
-        name: ``builtin:knowledge``, a public set's name, or a JSONL or CSV file.
+        name: ``builtin:knowledge``, a public set's name, ``lm-eval:TASK``, or a JSONL or CSV file.
         limit: A seeded sample of so many; None is all.
         seed: Of the sample.
 
     Raises:
         UserError: There is no such source, a row does not fit, or there are fewer rows than ``limit``.
     """
+    if name.startswith(PREFIX):
+        return sample(load_harness(name), limit, seed=seed, source=name)
     _check_kind(name, "knowledge")
     if name == "builtin:knowledge":
         items = parse_knowledge([row for file in BUILTIN[name][1] for row in _packaged(file)], name)
@@ -125,6 +132,8 @@ def builtin_prompts(use: Use) -> list[SafetyItem]:
 
 def fingerprint(name: str, split: Split = "test") -> dict[str, str]:
     """The sha256 of each file that a source is read from; of the generator itself for the built-in hotel."""
+    if name.startswith(PREFIX):
+        return harness_fingerprint(name)
     if name in GENERATED:
         folder = Path(str(resources.files("tether.agent")))
         code = sorted(file for file in folder.iterdir() if file.suffix in (".py", ".yaml"))
