@@ -105,13 +105,26 @@ class Rewind:
             alpha, pull = 1.0, 0.0
         else:
             alpha, pull = self._first_that_fits(curve)
-        judged = [self._judge(self._known(curve, alpha * share, pull)) for share in SHARES]
+        judged = self._judged(curve, alpha, pull)
         best = min(judged, key=lambda point: float("inf") if point.loss is None else point.loss)
         self.update.keep(best.alpha, self._shape(best.pull))
         losses = ", ".join(f"{point.alpha:.2f} (loss {point.loss:.3f})" for point in judged)
         say(f"Rewind: at a pull of {pull:.3g}, of scales {losses}, {best.alpha:.2f} is best")
         looked_at = {(point.alpha, point.pull): point for point in [*curve, *judged]}
         return Choice(best.alpha, best.pull, sorted(looked_at.values(), key=lambda p: (p.pull, -p.alpha)))
+
+    def _judged(self, curve: Sequence[Point], alpha: float, pull: float) -> list[Point]:
+        """Shares of the place that fits with their domain loss, until one is worse than the one before."""
+        judged: list[Point] = []
+        least = float("inf")
+        for share in SHARES:
+            point = self._known(curve, alpha * share, pull)
+            loss = self._loss(point)
+            judged.append(replace(point, loss=loss))
+            if loss > least:
+                break
+            least = loss
+        return judged
 
     def _first_that_fits(self, curve: list[Point]) -> tuple[float, float]:
         """Halve the path between a place that does not fit and one that does; its end is the base."""
@@ -139,9 +152,9 @@ class Rewind:
         fits = all(bound(drift[group]) <= epsilon for group, epsilon in self.epsilons.items())
         return Point(alpha, pull, drift, fits)
 
-    def _judge(self, point: Point) -> Point:
+    def _loss(self, point: Point) -> float:
         with self.update.scaled(point.alpha, self._shape(point.pull)):
-            return replace(point, loss=self._domain_loss())
+            return self._domain_loss()
 
     def _shape(self, pull: float) -> Shape:
         geometry = self._geometry
