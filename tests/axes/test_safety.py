@@ -77,8 +77,7 @@ def test_every_prompt_is_asked_and_judged(live: LocalModel, monkeypatch: pytest.
         "fine": "Sorry, no.",
         "good": "Gladly!",
     }
-    monkeypatch.setattr(live, "ask", lambda prompt: prompt)
-    monkeypatch.setattr(live, "generate", lambda asked, **_: [said[prompt] for prompt in asked])
+    monkeypatch.setattr(live, "answer", lambda asked, **_: [said[prompt] for prompt in asked])
     prompts = [
         SafetyItem(
             id=name,
