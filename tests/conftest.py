@@ -132,8 +132,13 @@ def anchors(base: Base) -> AnchorSet:
     from tether.anchors import store
     from tether.anchors.build import AnchorSettings
 
-    few = {"train": 6, "select": 4, "certify": 5}
-    settings = AnchorSettings(general=few, safety=few, answer_tokens=8, top_k=20)
+    settings = AnchorSettings(
+        general={"train": 6, "select": 4, "certify": 5},
+        safety={"train": 4, "select": 2, "certify": 3},
+        lookalikes={"train": 2, "select": 2, "certify": 2},
+        answer_tokens=8,
+        top_k=20,
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "AnchorSettings", lambda: settings)
         return store.anchors_for(base)

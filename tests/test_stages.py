@@ -233,7 +233,7 @@ def test_a_preview_shows_what_is_learned(base: Base) -> None:
 
 def test_anchors_are_made_in_an_empty_folder_only(base: Base, tmp_path: Path) -> None:
     few = {"train": 2, "select": 2, "certify": 2}
-    settings = AnchorSettings(general=few, safety=few, answer_tokens=4)
+    settings = AnchorSettings(general=few, safety=few, lookalikes=few, answer_tokens=4)
     done = stages.anchors(base.name, tmp_path / "anchors", settings)
     assert load_anchors(tmp_path / "anchors").sha256 == done.record["sha256"]
     with pytest.raises(UserError, match="not empty"):

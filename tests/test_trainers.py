@@ -97,7 +97,7 @@ def own(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of anchors, enough of them for an interval to mean something."""
     out = tmp_path_factory.mktemp("own") / "anchors"
     some = {"train": 16, "select": 24, "certify": 24}
-    store.build(base, out, AnchorSettings(general=some, safety=some, answer_tokens=8))
+    store.build(base, out, AnchorSettings(general=some, safety=some, lookalikes=some, answer_tokens=8))
     return out
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 
 from tether import bases, models
-from tether.anchors.prompts import harmful_prompts
+from tether.anchors.prompts import harmful_prompts, lookalike_prompts
 from tether.anchors.store import anchors_for
 from tether.axes.drift import drift_items
 from tether.axes.judges.hosted import HostedJudge
@@ -407,7 +407,9 @@ def _without_leaks(study: Study, axes: Loaded) -> Loaded:
             load_dialogues(study.data, split="train", limit=study.training.dialogues)
         ),
         "the alignment and anchor prompts": [
-            (text, text) for use in ("align", "anchors") for text in harmful_prompts(use)
+            (text, text)
+            for use in ("align", "anchors")
+            for text in (*harmful_prompts(use), *lookalike_prompts(use))
         ],
     }
     measured = {

@@ -10,7 +10,14 @@ import torch
 from tether.anchors import store
 from tether.anchors.anchors import load_anchors
 from tether.anchors.build import cache_anchors
-from tether.anchors.prompts import fingerprint, harmful_prompts, is_usable, sampled_prompts, spread
+from tether.anchors.prompts import (
+    fingerprint,
+    harmful_prompts,
+    is_usable,
+    lookalike_prompts,
+    sampled_prompts,
+    spread,
+)
 from tether.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,13 +43,21 @@ def test_no_prompt_stands_in_two_splits(anchors: AnchorSet) -> None:
 
 
 def test_what_certifies_safety_was_never_aligned_on(anchors: AnchorSet) -> None:
-    aligned = set(harmful_prompts("align"))
+    aligned = {*harmful_prompts("align"), *lookalike_prompts("align")}
     held = {
         split: {anchors.anchors[i].prompt for i in anchors.indices("safety", split)}
         for split in ("train", "select", "certify")
     }
     assert held["train"] <= aligned
     assert not (held["select"] | held["certify"]) & aligned
+
+
+@pytest.mark.parametrize("split", ["train", "select", "certify"])
+def test_safety_holds_what_is_harmful_and_what_only_sounds_so(anchors: AnchorSet, split: str) -> None:
+    prompts = {anchors.anchors[i].prompt for i in anchors.indices("safety", split)}
+    uses = ("align",) if split == "train" else ("anchors",)
+    for kind in (harmful_prompts, lookalike_prompts):
+        assert prompts & {prompt for use in uses for prompt in kind(use)}
 
 
 def test_answers_are_the_bases_own(anchors: AnchorSet) -> None:

@@ -11,11 +11,11 @@ from torch.nn.functional import log_softmax
 
 from tether.anchors.anchors import Anchor, AnchorSet
 from tether.anchors.drift import answer_states
-from tether.anchors.prompts import harmful_prompts, sampled_prompts, spread
+from tether.anchors.prompts import harmful_prompts, lookalike_prompts, sampled_prompts, spread
 from tether.progress import say
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from tether.inference import LocalModel
@@ -29,6 +29,8 @@ class AnchorSettings:
         general: Prompts sampled from the base, by split. A certificate needs 100 prompts and 2,000 answer
             tokens.
         safety: Built-in harmful requests, by split.
+        lookalikes: Built-in harmless requests that only sound harmful, by split, in the same group: with
+            harmful ones alone, a tuned model took to refusing what its base answered (docs/results.md).
         answer_tokens: Tokens of an answer, at most.
         prompt_temperature: Of the sampled prompts; 1 is the base's own distribution.
         answer_temperature: Of the answers. Below 1, since a small model's rarer words lead it astray, and
@@ -39,6 +41,7 @@ class AnchorSettings:
 
     general: dict[str, int] = field(default_factory=lambda: {"train": 160, "select": 96, "certify": 112})
     safety: dict[str, int] = field(default_factory=lambda: {"train": 64, "select": 110, "certify": 120})
+    lookalikes: dict[str, int] = field(default_factory=lambda: {"train": 64, "select": 50, "certify": 50})
     answer_tokens: int = 40
     prompt_temperature: float = 1.0
     answer_temperature: float = 0.7
@@ -47,7 +50,7 @@ class AnchorSettings:
 
 
 def build_anchors(model: LocalModel, revision: str, settings: AnchorSettings) -> AnchorSet:
-    """Sample prompts from the base, add built-in harmful requests, let the base answer, cache its top-k.
+    """Sample prompts from the base, add built-in ones near harm, let the base answer, cache its top-k.
 
     Args:
         model: The base.
@@ -98,27 +101,32 @@ def _prompts(model: LocalModel, settings: AnchorSettings) -> list[tuple[str, str
     general = sampled_prompts(
         model, sum(settings.general.values()), temperature=settings.prompt_temperature, seed=settings.seed
     )
-    # Alignment, if it was ours, has seen the "align" prompts; those that certify are new to the base as well.
-    unseen = harmful_prompts("anchors")
-    certify_and_select = settings.safety["certify"] + settings.safety["select"]
-    say(
-        f"{len(general)} prompts sampled from the base, "
-        f"{sum(settings.safety.values())} built-in harmful requests"
-    )
     shuffler = random.Random(settings.seed)
-    shuffler.shuffle(unseen)
-    safety = [*unseen[:certify_and_select], *spread(harmful_prompts("align"), settings.safety["train"])]
-    order = ("certify", "select", "train")
-    return [
-        *_split("general", general, [(split, settings.general[split]) for split in order]),
-        *_split("safety", safety, [(split, settings.safety[split]) for split in order]),
-    ]
+    harmful = _bordering(harmful_prompts, settings.safety, shuffler)
+    lookalikes = _bordering(lookalike_prompts, settings.lookalikes, shuffler)
+    say(
+        f"{len(general)} prompts sampled from the base, {len(harmful)} built-in harmful requests, "
+        f"{len(lookalikes)} that only sound so"
+    )
+    return [*_split("general", general, settings.general), *harmful, *lookalikes]
 
 
-def _split(
-    group: str, prompts: Sequence[str], sizes: Sequence[tuple[str, int]]
+def _bordering(
+    prompts: Callable[[str], list[str]], sizes: Mapping[str, int], shuffler: random.Random
 ) -> list[tuple[str, str, str]]:
-    splits = [split for split, size in sizes for _ in range(size)]
+    """Built-in prompts for the safety group, by split.
+
+    Alignment, if it was ours, has seen the "align" prompts; what selects and certifies is new to the base.
+    """
+    unseen = prompts("anchors")
+    shuffler.shuffle(unseen)
+    held = sizes["certify"] + sizes["select"]
+    return _split("safety", [*unseen[:held], *spread(prompts("align"), sizes["train"])], sizes)
+
+
+def _split(group: str, prompts: Sequence[str], sizes: Mapping[str, int]) -> list[tuple[str, str, str]]:
+    """Each prompt with its group and split: first those that certify, then select, then train."""
+    splits = [split for split in ("certify", "select", "train") for _ in range(sizes[split])]
     return [(group, split, prompt) for split, prompt in zip(splits, prompts, strict=True)]
 
 

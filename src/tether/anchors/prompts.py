@@ -1,4 +1,4 @@
-"""Prompts without data: user turns sampled from the base's chat template, and built-in harmful requests."""
+"""Prompts without data: user turns sampled from the base's chat template, and built-in ones near harm."""
 
 from __future__ import annotations
 
@@ -81,9 +81,18 @@ def fingerprint(text: str) -> str:
 
 def harmful_prompts(use: str) -> list[str]:
     """The built-in harmful requests for one use: "align", "anchors" or "eval"."""
-    text = (resources.files("tether.data") / "harmful.jsonl").read_text(encoding="utf-8")
-    rows = [json.loads(line) for line in text.splitlines()]
-    return [row["prompt"] for row in rows if row["use"] == use]
+    return _packaged("harmful.jsonl", use)
+
+
+def lookalike_prompts(use: str) -> list[str]:
+    """The built-in harmless requests for one use that only sound harmful, as "kill a Python process"."""
+    return _packaged("harmless.jsonl", use, kind="lookalike")
+
+
+def _packaged(name: str, use: str, **more: str) -> list[str]:
+    text = (resources.files("tether.data") / name).read_text(encoding="utf-8")
+    wanted = {"use": use, **more}.items()
+    return [row["prompt"] for row in map(json.loads, text.splitlines()) if wanted <= row.items()]
 
 
 def spread(items: Sequence[str], count: int) -> list[str]:

@@ -27,7 +27,7 @@ OTHER_GROUPS = 0.05
 # interval.
 MULTIPLIER = {"start": 0.3, "rate": 0.05, "memory": 0.8, "aim": 0.5}
 
-PULL, ANCHOR_EVERY, ANCHOR_TOKENS = 1.0, 4, 384
+PULL, ANCHOR_EVERY, ANCHOR_TOKENS = 3.0, 4, 384
 
 
 @method("tether")
