@@ -214,7 +214,7 @@ def annotated() -> list[tuple[str, tuple[Message, ...], Step]]:
 
 def test_agrees_with_the_annotated_actions(annotated: list[tuple[str, tuple[Message, ...], Step]]) -> None:
     agree = [implied.agrees(read_step(text, before)) for text, before, implied in annotated]
-    assert sum(agree) / len(agree) >= 0.92  # 0.939 when written
+    assert sum(agree) / len(agree) >= 0.95  # 0.961 when written
 
 
 def test_cheap_policies_fail(annotated: list[tuple[str, tuple[Message, ...], Step]]) -> None:

@@ -20,7 +20,8 @@ ASKED = {
         r"preference (in|on|for|of) (the |a )?hotel|hotel (that )?you('d|'re|r|\b)"
     ),
     "check_in": (
-        r"check(ing)?[- ]?in\b|arriv|\bstart|\bwhen\b(?!.*(check(ing)?[- ]?out|leav|depart))|begin|"
+        r"check(ing)?[- ]?in\b|arriv|\bstart(?! (the|my|a) search)|(?<!until )(?<!out )\bwhen\b"
+        r"(?!.*(check(ing)?[- ]?out|leav|depart))|begin|"
         r"\bget there|(what|which) (\w+ )?(dates?|days?)\b(?!.*(check(ing)?[- ]?out|leav|depart))|from "
         r"(what|which)"
     ),
@@ -34,9 +35,10 @@ ASKED = {
         r")?(nights?|days?|stay)|how many (nights?|days?)|duration"
     ),
     "people": (
-        r"(how many|number of|count of|amount of)( \w+){0,2} (people|persons?|guests?|adults?|"
-        r"travell?ers?|visitors|members|individuals|of you)|how (large|big|many).*\b(group|party|"
-        r"people)\b|how many (are|will|is) |(group|party) size|size of (the |your )?(group|party)"
+        r"(how (many|may|any)|number of|count of|amount of)( \w+){0,2} (people|persons?|guests?|adults?|"
+        r"travell?ers?|visitors|members|individuals|friends|of you)|how (large|big|many).*\b(group|party|"
+        r"people)\b|how many (are|will|is) |(group|party) size|(size of|number in) (the |your )?(group|"
+        r"party)|just (going to be )?you\b"
     ),
     "rooms": r"(how many|number of|amount of)( \w+){0,2} rooms?",
     "stars": r"(how many|what|which|minimum)( \w+){0,2} (star|rating)",
@@ -65,7 +67,7 @@ SEEKING = (
     r"\bplease\W*$|\bdates?\W*$|\byour \w+ (in|out)\b|\bhow about\b|\bpreference|\bwhereabouts?\b|"
     r"\b(what|whats|which|where|when|whose|how (many|long|large|big))\b|\b(tell|give|let|provide|"
     r"specify|mention|share)\b|\bneed\b|\bany\b|\bdo you (already |also )?(have|know)\b|\bhave you\b|"
-    r"\b(desired|preferred|specific|particular|in mind)\b|\breference\b|\bname\b"
+    r"\b(desired|preferred|specific|particular|in mind)\b|\breference\b|\bname\b|\bduration\b|\bjust\b"
 )
 """An asking sentence that wants more than a yes or no."""
 
@@ -81,7 +83,7 @@ MORE = (
     r"other|additional|any) (\w+ )?(help|assistance|queries|questions|needs)|any (other )?inform\w*|"
     r"help you (out )?(with )?(any|some)(thing|one)?|(some|any)thing (different|more|further)|(try|"
     r"look\w*|search\w*)( for)? (another|different|other)|help (you )?further|assist (you )?further|"
-    r"other (dates|requirements|way)"
+    r"other (dates|requirements|way)|will that be all|anything additional"
 )
 BOOKED = (
     r"succ?es+f?|\bis now (a|an|one|two|three|four|\d)\b|\b(been|was) (changed|updated|moved|"
@@ -92,7 +94,8 @@ BOOKED = (
     r"successfully)* (booked|reserved|made|completed|confirmed|secured|got you|placed|make|scheduled|"
     r"set (you )?up)\b|is (all )?yours|\ball set\b|^(it'?s )?(all )?done\b|expects you|you('re| are) "
     r"(all )?(booked|set|confirmed)|(booking|reservation|room) (is )?(confirmed|made|done|complete[d]?|"
-    r"booked|reserved)"
+    r"booked|reserved)|(gone|went) ahead and (made|booked|reserved)|\ball booked\b|been saved|\bis "
+    r"effective\b|finali[sz]ed your|completes your (booking|reservation)|(booking|reservation) is in\b"
 )
 FAILED = (
     r"\bfail|\bcan't\b|\bcannot\b|\bunsuccess|\bunable|(could|can|did|was|were|is|are|does|do|"
@@ -115,7 +118,8 @@ CLOSING = (
     r"nice)\b|\benjoy|\bsee you|\btake care|\bthank|\bwelcome\b|\bpleasure\b|\bglad\b|\bno problem|"
     r"\bnot a problem|\bhappy to|\b(good|great|nice|wonderful|lovely|pleasant|safe|fantastic|awesome|"
     r"fabulous|amazing|super|blessed) (\w+ )?(day|night|evening|time|trip|stay|one|journey|afternoon|"
-    r"morning|weekend|travels)|\bhope\b|\banytime\b|\bany ?time\b|\bno worries|\bcheers|\bmention it|"
+    r"morning|weekend|travels)|\bhope\b|\banytime\b|\bany ?time\b|\bno worries|\bcheers|\bmention it|if you "
+    r"(need|require|want) anything else|always here|"
     r"\bsounds good|\bthat'?s (all|fine|great)"
 )
 GREETING = r"\b(hello|hi|hey|good (morning|afternoon|evening))\b|\bhow (can|may) (i|we) help|what can i do"
@@ -124,7 +128,7 @@ FEATURES = {
     "wifi": r"\bwi-?fi\b|\binternet\b|\bwireless\b",
     "laundry": r"\blaundry\b|\bwashing\b",
     "pets": r"\bpets?\b|\bdogs?\b|\bcats?\b|\banimals?\b|\bfurry\b",
-    "smoking": r"\bsmok\w+",
+    "smoking": r"\b(non-?)?smok\w+",
     "breakfast": r"\bbreakfasts?\b",
     "parking": r"\bparking\b|\bcar park\b",
     "pool": r"\b(swimming )?pool\b|\bswim\w*\b",
@@ -136,14 +140,14 @@ NEGATION = (
     r"]free\b|\bunavailable\b|\bsorry\b"
 )
 ANSWER = (
-    r"^\W*(sure|well|ok|okay|oh|so|great|and)?\W*(yes|yeah|yep|yup|no|nope|nah|indeed|they do|it does|"
-    r"they don'?t)(?=[,.!;]|$| (they|it|there|the|this|you)\b)"
+    r"^\W*(sure|well|ok|okay|oh|so|great|and)?\W*(yes|yeah|yep|yup|no|nope|nah|indeed|they do|it (sure "
+    r")?does|they don'?t)(?=[,.!;]|$| (they|it|there|the|this|you)\b)"
 )
 
 UNITS = {
     "people": (
-        r"(?:[a-z]+ )?(?:people|persons?|guests?|adults?|travell?ers?|visitors?|individuals?|members?|"
-        r"of you|occupants?)"
+        r"(?:[a-z]+ )?(?:peoples?|persons?|guests?|adults?|travell?ers?|visitors?|individuals?|members?|"
+        r"folks|of you|occupants?)"
     ),
     "rooms": r"(?:[a-z]+ )?rooms?",
     "nights": r"nights?|days?",
@@ -210,7 +214,7 @@ tonight next day out correct right confirm confirmed location city destination d
 adults guests one two three four five six seven eight nine ten details name successful successfully
 reserved booked found unfortunately sorry sir madam well wonderful perfect excellent awesome certainly
 absolutely single double suite family group party want let let's not if of with may should shall anything
-else pets laundry service
+else pets laundry service checking area help problem england france australia
 """
 NO_NAMES = frozenset((*_ORDINARY.split(), *DAYS))
 """Words that may be capitalised and yet name nothing."""

@@ -12,9 +12,10 @@ A signature is read alike from the gold turn and from the model's, given the dia
   (anything else?), ``cancel``, ``cancelled``, ``kept``; ``bye`` and ``greet`` where nothing else is said.
 
 Two signatures agree if asks and flags are equal and every value of each agrees with one of the other. A name
-that the guest's last turn or the agent's latest calls have just used need not be said again, except where a
-stay is read back. A turn out of which nothing can be read has an empty signature; then half of its words must
-agree. Which value belongs to which (the price to the first hotel or the second) is not read.
+that the guest's last turn or the agent's latest calls have just used need not be said again, nor a count of
+one beside a name, except where a stay is read back. A turn out of which nothing can be read has an empty
+signature; then half of its words must agree. Which value belongs to which (the price to the first hotel or
+the second) is not read.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ ASKED = lexicon.union(lexicon.ASKED)
 FEATURES = lexicon.union(lexicon.FEATURES)
 OTHER_FLAGS = lexicon.union(lexicon.OTHER_FLAGS)
 STAY = {"date", "people", "rooms", "nights"}
+ONE = Value("count", "1")  # "I found one hotel, the Ritz" counts no more than "I found the Ritz"
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ def _flags(sentences: Sequence[str], gives: set[Value], asks: set[str]) -> set[s
         found.discard("booked")
     if kinds & STAY and not asks and not (found & {"booked", "failed"} and "confirm" not in found):
         found = (found | {"confirm"}) - {"booked", "failed"}
-    elif "confirm" in found and (gives or asks or "booked" in found):
+    elif "confirm" in found and (kinds - {"name"} or asks or "booked" in found):
         found.discard("confirm")
     presents = "name" in kinds and "stars" in kinds or "count" in kinds
     if "confirm" in found or presents or asks:
@@ -192,10 +194,11 @@ def _failed(sentence: str) -> bool:
 
 
 def _just_used(gives: Iterable[Value], before: Sequence[Message]) -> set[Value]:
-    """Names among the values that the guest's last turn or the agent's last call has used."""
+    """Names that the guest or the agent's last calls have just used, and the one of "one hotel, the Ritz"."""
     calls = [str(value) for m in before for call in calls_of(m) for value in call.arguments.values()]
     used = f" {plain(_last(before, 'user'))} | {' | '.join(map(plain, calls[-8:]))} "
-    return {value for value in gives if value.kind in ("name", "code") and f" {value.text} " in used}
+    named = {value for value in gives if value.kind in ("name", "code") and f" {value.text} " in used}
+    return named | {value for value in gives if value == ONE and any(other.kind == "name" for other in gives)}
 
 
 def _last(before: Sequence[Message], role: str) -> str:

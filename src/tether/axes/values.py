@@ -31,6 +31,7 @@ DATES = tuple(
         r"\b(?P<after>(?:the )?day after tomorrow)\b",
         r"\b(?P<tomorrow>tomorrow)\b",
         r"\b(?P<today>today|tonight)\b(?!\?)",
+        r"\b(?:starting|arriving|check(?:ing)?[- ]in|from|for|on) (?P<today>today|tonight)\b",
         rf"\b(?:next |this |coming |on |upcoming )*(?P<weekday>{'|'.join(lexicon.DAYS)})\b(?: next week)?",
         r"\b(?:the )?(?P<d>\d{1,2})(?:st|nd|rd|th)\b(?! (street|avenue|floor))",
     )
