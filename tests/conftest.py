@@ -97,7 +97,7 @@ def _tokenizer(texts: list[str]):  # type: ignore[no-untyped-def]
 def _teach(model, rows: list[list[int]], pad_id: int) -> None:  # type: ignore[no-untyped-def]
     import torch
 
-    from tether.inference import pad
+    from tether.reading import pad
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     order = torch.Generator().manual_seed(0)

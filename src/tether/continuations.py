@@ -1,8 +1,8 @@
-"""How likely a model finds several continuations of each prompt, from one pass over the prompt.
+"""How likely a model finds several continuations of each context, from one pass over the context.
 
-Forced choices ask for many short continuations of one context. Scored as plain pairs, the context would be
-read again for each of them; here it is read once, its keys and values are handed to each continuation, and
-only the continuations go through the model and its head.
+Multiple choice and forced choices ask for many short continuations of one context. Scored as plain pairs, the
+context would be read again for each of them; here it is read once, its keys and values are handed to each
+continuation, and only the continuations go through the model and its head.
 """
 
 from __future__ import annotations
@@ -10,16 +10,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn.functional import cross_entropy
 
-from tether.inference import TURN_BYTES, backbone, pad, roomy_cache
 from tether.progress import task
+from tether.reading import Opening, Reading, batches_by_length, pad
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from tether.inference import LocalModel
 
-SCORED_TOKENS = 1024  # tokens of continuations that go through the head at once; a vocabulary of logits each
+SCORE_TOKENS = 1024  # tokens, padding included, of one pass; larger ones take longer a token
+LOGIT_TOKENS = 256  # the same of a pass that keeps a vocabulary of logits a token
+CACHE_BYTES = 2 << 30  # keys and values of all rows that are scored or answered together
+SOFTMAX_TOKENS = 32  # logits that are copied to float32 at once: they stay in the processor's cache
 
 
 @torch.inference_mode()
@@ -34,71 +38,63 @@ def token_log_probabilities(
 
     Args:
         model: The model.
-        contexts: Token ids of each prompt, at least one.
-        continuations: Token ids of each prompt's continuations, none of them empty.
+        contexts: Token ids of each prompt, none of them empty.
+        continuations: Token ids of each prompt's continuations.
         label: What the progress bar says.
 
     Returns:
         By prompt, by continuation, by token: nats, at most 0.
     """
     results: list[list[list[float]]] = [[] for _ in contexts]
+    opening = Opening(model.model, contexts)
+    own = [ids[opening.length :] for ids in contexts]
     with task(label, len(contexts)) as progress:
-        for batch in _batches(contexts, continuations, TURN_BYTES // model.bytes_per_position):
+        for batch in batches_by_length([len(ids) for ids in own], SCORE_TOKENS):
             pairs = [(place, ids) for place, index in enumerate(batch) for ids in continuations[index]]
-            scored = _scored(model, [contexts[index] for index in batch], pairs)
+            scored = _scored(model, opening, [own[index] for index in batch], pairs)
             for (place, _), nats in zip(pairs, scored, strict=True):
                 results[batch[place]].append(nats)
             progress.advance(len(batch))
     return results
 
 
-def _batches(
-    contexts: Sequence[Sequence[int]], continuations: Sequence[Sequence[Sequence[int]]], room: int
-) -> Iterator[list[int]]:
-    """Prompts of like length together, as long as their continuations find room.
-
-    Args:
-        contexts: Token ids of each prompt.
-        continuations: Token ids of each prompt's continuations.
-        room: Cached positions of all continuations together, each with a copy of its context.
-    """
-    batch: list[int] = []
-    cached = scored = 0
-    for index in sorted(range(len(contexts)), key=lambda index: len(contexts[index])):
-        tokens = sum(len(ids) for ids in continuations[index])
-        positions = len(contexts[index]) * len(continuations[index]) + tokens
-        if batch and (cached + positions > room or scored + tokens > SCORED_TOKENS):
-            yield batch
-            batch, cached, scored = [], 0, 0
-        batch.append(index)
-        cached, scored = cached + positions, scored + tokens
-    if batch:
-        yield batch
-
-
 def _scored(
-    model: LocalModel, contexts: Sequence[Sequence[int]], pairs: Sequence[tuple[int, Sequence[int]]]
+    model: LocalModel,
+    opening: Opening,
+    contexts: Sequence[Sequence[int]],
+    pairs: Sequence[tuple[int, Sequence[int]]],
 ) -> list[list[float]]:
-    """Token log-probabilities of each (index of a context, continuation)."""
-    before, seen = pad(contexts, model.tokenizer.pad_token_id, left=True)
-    after, there = pad([ids for _, ids in pairs], model.tokenizer.pad_token_id)
-    before, seen, after, there = (tensor.to(model.device) for tensor in (before, seen, after, there))
-    rows = torch.tensor([place for place, _ in pairs], device=model.device)
-    body, cache = backbone(model.model), roomy_cache(model.model.config)
-    positions = (seen.cumsum(1) - 1).clamp(min=0)
-    read = body(before, attention_mask=seen, position_ids=positions, past_key_values=cache).last_hidden_state
-    cache.batch_select_indices(rows)
-    # The context's last position predicts a continuation's first token; nobody asks what its last predicts.
-    states, fed = read[rows, -1:], there[:, :-1]
-    if fed.shape[1]:
-        hidden = body(
-            after[:, :-1],
-            attention_mask=torch.cat([seen[rows], fed], 1),
-            position_ids=positions[rows, -1:] + fed.cumsum(1),
-            past_key_values=cache,
-        ).last_hidden_state
-        states = torch.cat([states, hidden], 1)
-    states = states[there.bool()]
-    logits = model.model.get_output_embeddings()(states).float()
-    nats = -torch.nn.functional.cross_entropy(logits, after[there.bool()], reduction="none")
-    return [part.tolist() for part in nats.split([len(ids) for _, ids in pairs])]
+    """Token log-probabilities of each (index of a context, continuation); contexts without the opening."""
+    ids, there = pad(contexts, model.tokenizer.pad_token_id, left=True)
+    reading = opening.readings(len(contexts))
+    # The context's last position predicts a continuation's first token.
+    out = reading.read(model.model, ids.to(model.device), there.to(model.device), logits_to_keep=1)
+    first = out.logits[:, -1].float().log_softmax(-1)
+    results = [[float(first[place, ids[0]])] if ids else [] for place, ids in pairs]
+    longer = [index for index, (_, ids) in enumerate(pairs) if len(ids) > 1]
+    fed = [len(pairs[index][1]) - 1 for index in longer]
+    room = CACHE_BYTES // model.bytes_per_position // (reading.seen.shape[1] + max(fed, default=0))
+    for batch in batches_by_length(fed, LOGIT_TOKENS, room):
+        rows = [longer[place] for place in batch]
+        for row, nats in zip(rows, _further(model, reading, [pairs[row] for row in rows]), strict=True):
+            results[row] += nats
+    return results
+
+
+def _further(
+    model: LocalModel, contexts: Reading, pairs: Sequence[tuple[int, Sequence[int]]]
+) -> list[list[float]]:
+    """Log-probabilities of all but the first token of each (row of the contexts, continuation)."""
+    ids, there = pad([ids for _, ids in pairs], model.tokenizer.pad_token_id)
+    ids, there = ids.to(model.device), there.to(model.device)
+    reading = contexts.fork(torch.tensor([row for row, _ in pairs], device=model.device))
+    # Nobody asks what a continuation's last token predicts.
+    logits = reading.read(model.model, ids[:, :-1], there[:, 1:]).logits
+    nats = -token_nats(logits.flatten(0, 1), ids[:, 1:].flatten()).view(len(pairs), -1)
+    return [row[: len(told) - 1] for row, (_, told) in zip(nats.tolist(), pairs, strict=True)]
+
+
+def token_nats(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Negative log-likelihood of (tokens,) targets by (tokens, vocabulary) logits, (tokens,) float32."""
+    parts = zip(logits.split(SOFTMAX_TOKENS), targets.split(SOFTMAX_TOKENS), strict=True)
+    return torch.cat([cross_entropy(part.float(), ids, reduction="none") for part, ids in parts])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from jinja2 import TemplateError
 
-from tether.inference import batches_by_length
+from tether.reading import batches_by_length
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch.nn.functional import log_softmax
 
-from tether.inference import backbone, batches_by_length, pad
 from tether.progress import task
+from tether.reading import backbone, batches_by_length, pad
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tether.inference import backbone, batches_by_length, pad
 from tether.progress import task
+from tether.reading import backbone, batches_by_length, pad
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from tether.anchors.drift import answer_batch, divergence
-from tether.inference import backbone, batches_by_length
 from tether.progress import task
+from tether.reading import backbone, batches_by_length
 from tether.stats import Interval, cluster_bootstrap
 
 if TYPE_CHECKING:

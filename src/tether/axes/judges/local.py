@@ -12,8 +12,8 @@ from tether import bases
 from tether.axes.judges.protocol import OPENING_TOKENS, Kind, Verdict
 from tether.axes.judges.rules import beside_rules
 from tether.errors import UserError
-from tether.inference import batches_by_length
 from tether.progress import task
+from tether.reading import batches_by_length
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -1,0 +1,91 @@
+"""A key/value cache that grows by blocks, and whose rows can be handed on."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+CACHE_STEP = 64  # tokens by which a key/value buffer grows
+
+
+class RoomyLayer(DynamicLayer):
+    """A key/value layer that grows by blocks: transformers' own copies the whole cache at every new token."""
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append states of shape (rows, heads, new tokens, head size) and return all of them."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
+            self.rooms = (self.keys, self.values)
+        assert self.keys is not None and self.values is not None
+        self.rooms = (
+            _room(self.rooms[0], self.keys, key_states),
+            _room(self.rooms[1], self.values, value_states),
+        )
+        self._show(self.keys.shape[2] + key_states.shape[2])
+        return self.keys, self.values
+
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        """Keep the rows of these indices, in their order; a row may be kept several times."""
+        if length := self.get_seq_length():
+            rooms = [room.index_select(0, beam_idx) for room in self.rooms]
+            self.rooms = (rooms[0], rooms[1])
+            self._show(length)
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """As `reorder_cache`."""
+        self.reorder_cache(indices)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Keep each row several times."""
+        rows = torch.arange(len(self.rooms[0]), device=self.rooms[0].device)
+        self.reorder_cache(rows.repeat_interleave(repeats))
+
+    def _show(self, length: int) -> None:
+        keys, values = (room[:, :, :length] for room in self.rooms)
+        self.keys, self.values = keys, values
+
+
+def _room(room: torch.Tensor, view: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
+    """Storage of ``view`` and then ``new``: ``room`` itself while both fit."""
+    length, total = view.shape[2], view.shape[2] + new.shape[2]
+    if room.shape[2] < total:
+        room = view.new_empty(*view.shape[:2], total + CACHE_STEP, view.shape[3])
+        room[:, :, :length] = view
+    room[:, :, length:total] = new
+    return room
+
+
+def roomy_cache(config: Any) -> DynamicCache:
+    """A cache whose plain layers are ``RoomyLayer``; sliding windows keep transformers' own."""
+    cache = DynamicCache(config=config)
+    for index, layer in enumerate(cache.layers):
+        if type(layer) is DynamicLayer:
+            cache.layers[index] = RoomyLayer()  # type: ignore[no-untyped-call]
+    return cache
+
+
+def is_roomy(cache: DynamicCache) -> bool:
+    """Whether every layer keeps every position, so that rows may differ in where they have gaps."""
+    return all(isinstance(layer, RoomyLayer) for layer in cache.layers)
+
+
+def forked(cache: DynamicCache, rows: torch.Tensor) -> DynamicCache:
+    """The rows of these indices as a cache of their own; the first one stays as it is."""
+    fork = copy.copy(cache)
+    # A roomy layer's tensors are its own once rows are picked; of others we do not know.
+    fork.layers = [
+        copy.copy(layer) if isinstance(layer, RoomyLayer) else copy.deepcopy(layer) for layer in cache.layers
+    ]
+    keep_rows(fork, rows)
+    return fork
+
+
+def keep_rows(cache: DynamicCache, rows: torch.Tensor) -> None:
+    """Keep the rows of these indices alone, in their order, as every kind of layer can."""
+    cache.reorder_cache(rows)  # type: ignore[arg-type]

@@ -1,0 +1,143 @@
+"""Rows of tokens that a model reads together: what they begin with is read once, and reading can go on.
+
+All questions of one template begin alike, and several continuations are scored after one question. A
+`Reading` holds the keys and values of what was read; its rows can be handed on, each to several rows of
+another reading, so that nothing is read twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tether.cache import forked, is_roomy, keep_rows, roomy_cache
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from transformers import PreTrainedModel
+    from transformers.cache_utils import DynamicCache
+
+
+@dataclass
+class Reading:
+    """Rows that were read so far.
+
+    Attributes:
+        cache: Their keys and values.
+        seen: (rows, cached positions) int64, 1 at the positions that a row may see, 0 at its padding.
+        positions: (rows,) int64, the position of each row's next token.
+    """
+
+    cache: DynamicCache
+    seen: torch.Tensor
+    positions: torch.Tensor
+
+    @classmethod
+    def blank(cls, model: PreTrainedModel, rows: int) -> Reading:
+        """Nothing read yet."""
+        empty = torch.zeros(rows, 0, dtype=torch.long, device=model.device)
+        return cls(roomy_cache(model.config), empty, empty.sum(1))
+
+    def read(self, module: torch.nn.Module, ids: torch.Tensor, there: torch.Tensor, **keep: Any) -> Any:
+        """Read on.
+
+        Args:
+            module: The model, or its backbone.
+            ids: (rows, length) token ids.
+            there: (rows, length) int64 mask of real tokens; padding may stand on either side.
+            **keep: What else the module is told.
+
+        Returns:
+            What the module returns for these tokens.
+        """
+        self.seen = torch.cat([self.seen, there], dim=1)
+        positions = (self.positions[:, None] + there.cumsum(1) - 1).clamp(min=0)
+        self.positions = self.positions + there.sum(1)
+        return module(
+            ids, attention_mask=self.seen, position_ids=positions, past_key_values=self.cache, **keep
+        )
+
+    def select(self, rows: torch.Tensor) -> None:
+        """Keep the rows of these indices alone."""
+        keep_rows(self.cache, rows)
+        self.seen, self.positions = self.seen[rows], self.positions[rows]
+
+    def fork(self, rows: torch.Tensor) -> Reading:
+        """A reading of its own of the rows of these indices, which may repeat; this one stays as it is."""
+        return Reading(forked(self.cache, rows), self.seen[rows], self.positions[rows])
+
+
+class Opening:
+    """The tokens that all of some rows begin with, read once.
+
+    Args:
+        model: The model; a PEFT model counts as one.
+        rows: Token ids of the rows; each keeps one token at least to itself.
+        longest: What the opening may have at most.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, rows: Sequence[Sequence[int]], longest: int | None = None
+    ) -> None:
+        self.reading = Reading.blank(model, 1)
+        # Between opening and padded rows there are gaps, and a sliding window counts them.
+        self.length = shared_length(rows) if is_roomy(self.reading.cache) else 0
+        if longest is not None:
+            self.length = min(self.length, longest)
+        if self.length:
+            ids = torch.tensor([list(rows[0][: self.length])], device=model.device)
+            self.reading.read(backbone(model), ids, torch.ones_like(ids))
+
+    def readings(self, rows: int) -> Reading:
+        """So many rows that have read the opening and nothing else."""
+        return self.reading.fork(self.reading.positions.new_zeros(rows))
+
+
+def shared_length(rows: Sequence[Sequence[int]]) -> int:
+    """Tokens that all rows begin with, without the last one of the shortest; 0 of less than two rows."""
+    if len(rows) < 2:
+        return 0
+    # What the least and the greatest share, all between them share.
+    least, greatest = min(map(list, rows)), max(map(list, rows))
+    most = min(map(len, rows)) - 1
+    return next((i for i in range(most) if least[i] != greatest[i]), max(0, most))
+
+
+def backbone(model: PreTrainedModel) -> torch.nn.Module:
+    """The model without its head, adapters included."""
+    from peft import PeftModel
+
+    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    return inner.base_model
+
+
+def pad(rows: Sequence[Sequence[int]], value: int, left: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows of ids as one int64 tensor of shape (rows, longest), and its mask of real positions."""
+    longest = max(len(row) for row in rows)
+    ids = torch.full((len(rows), longest), value)
+    mask = torch.zeros(len(rows), longest, dtype=torch.long)
+    for index, row in enumerate(rows):
+        span = slice(longest - len(row), longest) if left else slice(0, len(row))
+        ids[index, span] = torch.tensor(list(row), dtype=torch.long)
+        mask[index, span] = 1
+    return ids, mask
+
+
+def batches_by_length(
+    lengths: Sequence[int], tokens: int, most_rows: int | None = None
+) -> Iterator[list[int]]:
+    """Indices in batches of like length, longest first.
+
+    Args:
+        lengths: Of each row.
+        tokens: Positions of a batch, padding included; one row may have more.
+        most_rows: Rows of a batch, where it has a limit.
+    """
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    while order:
+        rows = max(1, min(tokens // max(1, lengths[order[0]]), most_rows or len(order)))
+        yield order[:rows]
+        order = order[rows:]
