@@ -12,7 +12,7 @@ from transformers.cache_utils import DynamicCache
 
 from tether import continuations, inference
 from tether.cache import CACHE_STEP, roomy_cache
-from tether.reading import batches_by_length, pad
+from tether.reading import Memory, batches_by_length, pad
 
 if TYPE_CHECKING:
     from tether.chatdata.chats import Chat
@@ -59,6 +59,31 @@ def test_sampling_depends_on_the_seed_alone(live: LocalModel) -> None:
 
     assert sampled(1) == sampled(1) != sampled(2)
     assert len(set(map(tuple, sampled(1)))) == 3, "rows are drawn apart"
+
+
+def test_a_conversation_that_goes_on_is_answered_as_one_that_is_read_anew(
+    live: LocalModel, hotels: list[Chat]
+) -> None:
+    """Longer ones and shorter ones, some that end, and one whose past was put in other words."""
+    memory = Memory(live.model)
+    chats = [chat for chat in hotels if len(chat.agent_turns) >= 4][:3]
+    for step in range(4):
+        talking = dict(enumerate(chats[: 2 if step == 3 else 3]))
+        prompts = {
+            name: live.renderer.prompt_ids(chat.messages[: chat.agent_turns[step]], chat.tools)
+            for name, chat in talking.items()
+        }
+        if step == 2:
+            prompts[1] = [*prompts[1][:20], 5, 6, 7, *prompts[1][40:]]
+        expected = live.generate(list(prompts.values()), max_new_tokens=12)
+        assert live.go_on(memory, prompts, max_new_tokens=12) == expected
+
+
+def test_what_was_read_of_a_conversation_is_not_read_again(live: LocalModel) -> None:
+    memory, ids = Memory(live.model), list(range(5, 60))
+    live.go_on(memory, {1: ids[:30], 2: ids[:20]}, max_new_tokens=4)
+    _, rest = memory.recall({2: ids[:25], 1: ids[:30]})
+    assert rest == [ids[19:25], ids[29:30]], "but a token, for something must be read"
 
 
 def test_agent_turns_are_answered_as_from_their_own_prompts(live: LocalModel, hotels: list[Chat]) -> None:

@@ -46,6 +46,15 @@ class RoomyLayer(DynamicLayer):
         rows = torch.arange(len(self.rooms[0]), device=self.rooms[0].device)
         self.reorder_cache(rows.repeat_interleave(repeats))
 
+    def keep_positions(self, places: torch.Tensor) -> None:
+        """Keep of each row the positions at these places, (rows, kept) int64, in their order."""
+        rooms = [
+            room.gather(2, places[:, None, :, None].expand(-1, room.shape[1], -1, room.shape[3]))
+            for room in self.rooms
+        ]
+        self.rooms = (rooms[0], rooms[1])
+        self._show(places.shape[1])
+
     def _show(self, length: int) -> None:
         keys, values = (room[:, :, :length] for room in self.rooms)
         self.keys, self.values = keys, values
@@ -84,6 +93,13 @@ def forked(cache: DynamicCache, rows: torch.Tensor) -> DynamicCache:
     ]
     keep_rows(fork, rows)
     return fork
+
+
+def keep_positions(cache: DynamicCache, places: torch.Tensor) -> None:
+    """Keep of each row the positions at these places, (rows, kept) int64; every layer must be roomy."""
+    for layer in cache.layers:
+        assert isinstance(layer, RoomyLayer)
+        layer.keep_positions(places)
 
 
 def keep_rows(cache: DynamicCache, rows: torch.Tensor) -> None:

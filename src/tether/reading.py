@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tether.cache import forked, is_roomy, keep_rows, roomy_cache
+from tether.cache import forked, is_roomy, keep_positions, keep_rows, roomy_cache
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from transformers import PreTrainedModel
     from transformers.cache_utils import DynamicCache
@@ -68,6 +68,51 @@ class Reading:
     def fork(self, rows: torch.Tensor) -> Reading:
         """A reading of its own of the rows of these indices, which may repeat; this one stays as it is."""
         return Reading(forked(self.cache, rows), self.seen[rows], self.positions[rows])
+
+    def back_to(self, tokens: torch.Tensor) -> None:
+        """Forget all but the first so many tokens of each row, (rows,) int64; the cache must be roomy."""
+        self.seen = self.seen * (self.seen.cumsum(1) <= tokens[:, None])
+        self.positions = tokens
+        most = int(tokens.max())
+        if self.seen.shape[1] > 2 * most:  # more gaps than tokens
+            places = self.seen.argsort(dim=1, descending=True, stable=True)[:, :most]
+            keep_positions(self.cache, places)
+            self.seen = self.seen.gather(1, places)
+
+
+class Memory:
+    """Conversations that a model goes on with: what it has read of them is not read again.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._model = model
+        self._reading = Reading.blank(model, 0)
+        self._read: dict[int, Sequence[int]] = {}
+
+    def recall(self, prompts: Mapping[int, Sequence[int]]) -> tuple[Reading, list[Sequence[int]]]:
+        """What was read of these conversations, and what is left to read of them.
+
+        Args:
+            prompts: Token ids by the conversation's number. Unless all were here the time before, all is read
+                anew.
+
+        Returns:
+            A reading with a row for each, to be handed on by `fork` before an answer is written to it, and
+            the token ids to read on with, one at least a row.
+        """
+        known = {key: row for row, key in enumerate(self._read)}
+        if prompts.keys() <= known.keys() and is_roomy(self._reading.cache):
+            shared = [shared_length([self._read[key], ids]) for key, ids in prompts.items()]
+            device = self._model.device
+            self._reading.select(torch.tensor([known[key] for key in prompts], device=device))
+            self._reading.back_to(torch.tensor(shared, device=device))
+        else:
+            self._reading, shared = Reading.blank(self._model, len(prompts)), [0] * len(prompts)
+        self._read = dict(prompts)
+        return self._reading, [ids[length:] for ids, length in zip(prompts.values(), shared, strict=True)]
 
 
 class Opening:

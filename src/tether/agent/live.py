@@ -1,12 +1,14 @@
-"""A model in this process as the agent; it answers all conversations that wait for it in batches."""
+"""A model in this process as the agent; it answers conversations side by side and remembers what it read."""
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from jinja2 import TemplateError
 
-from tether.reading import batches_by_length
+from tether.continuations import CACHE_BYTES
+from tether.reading import Memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from tether.inference import LocalModel
 
 REPLY_TOKENS = 128
-BATCH_TOKENS = 24_576  # positions of the prompts answered together; conversations grow long
+LONG = 2048  # tokens that a conversation may well come to: so many of them are remembered as find room
 
 
 class ModelSpeaker:
@@ -28,26 +30,38 @@ class ModelSpeaker:
 
     def __init__(self, model: LocalModel, *, temperature: float = 0.0) -> None:
         self.model, self.temperature = model, temperature
+        self._together = max(1, CACHE_BYTES // (model.bytes_per_position * LONG))
+        self._remembered = Memory(model.model)
+        self._seats: dict[int, int] = {}
+        self._seated: list[Session] = []  # kept, so that no other session takes its identity
         self._batch = 0
 
     def replies(self, sessions: Sequence[Session]) -> list[str]:
         """The model's next turn in each conversation; nothing where its context is full."""
-        prompts = [self._prompt(session) for session in sessions]
-        waiting = [number for number, prompt in enumerate(prompts) if prompt]
-        replies = [""] * len(sessions)
-        for batch in batches_by_length([len(prompts[number]) for number in waiting], BATCH_TOKENS):
-            rows = [waiting[index] for index in batch]
+        prompts = {self._seat(session): self._prompt(session) for session in sessions}
+        waiting = [seat for seat, ids in prompts.items() if ids]
+        replies = dict.fromkeys(prompts, "")
+        for table, seats in groupby(waiting, key=lambda seat: seat // self._together):
             self._batch += 1
-            answers = self.model.generate(
-                [prompts[row] for row in rows],
+            batch = {seat: prompts[seat] for seat in seats}
+            # What was read of those at further tables finds no room.
+            memory = self._remembered if table == 0 else Memory(self.model.model)
+            answers = self.model.go_on(
+                memory,
+                batch,
                 max_new_tokens=REPLY_TOKENS,
-                label="Replies",
                 temperature=self.temperature,
                 seed=self._batch,
             )
-            for row, answer in zip(rows, answers, strict=True):
-                replies[row] = answer
-        return replies
+            replies |= zip(batch, answers, strict=True)
+        return list(replies.values())
+
+    def _seat(self, session: Session) -> int:
+        """The session's number, by when it first came."""
+        if id(session) not in self._seats:
+            self._seats[id(session)] = len(self._seated)
+            self._seated.append(session)
+        return self._seats[id(session)]
 
     def _prompt(self, session: Session) -> list[int]:
         try:
