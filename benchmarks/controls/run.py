@@ -1,7 +1,8 @@
 """The axes against controls: the base again, rules that understand nothing, noise of growing size.
 
-Run as ``python benchmarks/controls/run.py --out benchmarks/controls/results.json``; what a killed run
-measured is kept in ``--work`` and not measured again.
+Run as ``python benchmarks/controls/run.py --adapter DIR --out benchmarks/controls/results.json``; what a
+killed run measured is kept in ``--work`` and not measured again. The adapter is one that learned the hotel's
+task: without it the base has no skill that noise could take.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ SOURCES = {
     "knowledge": ["builtin:knowledge"],
 }
 LIMITS = {
-    "builtin:hotels": 2,
-    "builtin:safety": 24,
-    "builtin:hotel-safety": 10,
+    "builtin:hotels": 6,
+    "builtin:safety": 80,
+    "builtin:hotel-safety": 30,
     "builtin:stereotypes": 40,
-    "builtin:knowledge": 24,
+    "builtin:knowledge": 80,
 }
 NOISE = (0.1, 0.2, 0.4)
 
@@ -42,6 +43,7 @@ def main() -> None:
     """Measure what is missing, then write everything down."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", default="smollm2-135m-aligned")
+    parser.add_argument("--adapter", type=Path, help="what was tuned on the base, to be damaged")
     parser.add_argument("--work", type=Path, default=Path("runs/controls"))
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -50,10 +52,11 @@ def main() -> None:
         name: {
             axis: _items(arguments.work / name / f"{axis}.jsonl", make, axis, loaded[axis]) for axis in loaded
         }
-        for name, make in controls(arguments.base).items()
+        for name, make in controls(arguments.base, arguments.adapter).items()
     }
     found = {
         "base": arguments.base,
+        "adapter": arguments.adapter and arguments.adapter.name,
         "limits": LIMITS,
         "environment": environment(),
         "controls": {
@@ -63,12 +66,12 @@ def main() -> None:
     arguments.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-def controls(name: str) -> dict[str, Callable[[], Answers]]:
-    """The base and every control by name, each made when it is needed."""
+def controls(name: str, adapter: Path | None) -> dict[str, Callable[[], Answers]]:
+    """The model as it is, called "base", and every control by name, each made when it is needed."""
     base = bases.resolve(name)
 
     def live(size: float = 0.0) -> LocalModel:
-        model = bases.load_model(base)
+        model = bases.load_tuned(base, adapter)
         return LocalModel(with_noise(model, size) if size else model, bases.load_tokenizer(base), name)
 
     noisy: dict[str, Callable[[], Answers]] = {
