@@ -154,10 +154,10 @@ class HeldDenoiser:
         return {group: summarise(changes(self.model, self._split(group, split))) for group in self._anchors}
 
     def _measure(self, domain: Iterable[Inputs]) -> Geometry:
-        train = {group: self._split(group, "train") for group in self._anchors}
-        groups = [
-            self._moments(part.inputs for one in given for part in one.parts()) for given in train.values()
-        ]
+        groups = []
+        for group in self._anchors:
+            parts = (part for trajectory in self._split(group, "train") for part in trajectory.parts())
+            groups.append(self._moments(part.inputs for part in parts))
         return Geometry(self._moments(domain), average(groups))
 
     @torch.no_grad()
@@ -193,7 +193,7 @@ def _epsilons(
     for group, trajectories in anchors.items():
         if len(trajectories) < len(SPLITS):
             raise UserError(
-                f"the group '{group}' has {len(trajectories)} trajectories; {', '.join(SPLITS)} need one each",
+                f"the group '{group}' has {len(trajectories)} trajectories, and every split needs one",
                 where="anchors",
                 fix="give it more; an interval means something from some dozens on",
             )

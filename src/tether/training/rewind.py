@@ -5,7 +5,7 @@ arXiv:2605.28819); the domain loss is flat where the drift is steep. It is flatt
 here: the pull of training/geometry.py gives up first what the anchors' directions carry, and only where the
 strongest pull does not do is the rest scaled down. The first place on the path whose drift surely fits the
 budget is found by halving; of a few scales there, the one with the least domain loss on dialogues kept aside
-is taken. What the domain loss is, its caller says: of dialogues, or of a trainer's own rows. So with drift: in
+is taken. What the domain loss is, its caller says: of dialogues, or of a trainer's own rows. So with drift:
 nats per token on the select split (`select_drift`), or how far a denoiser's outputs moved.
 """
 
