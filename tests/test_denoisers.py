@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 diffusers: Any = pytest.importorskip("diffusers", reason="needs the extra 'diffusers'")
 
 BUDGET = 0.05
-STEPS, RATE = 50, 1e-2
-CHANNELS, FRAMES, SIZE = 4, 4, 6
+STEPS, RATE = 40, 1e-2
+VIDEOS, CHANNELS, FRAMES, SIZE = 4, 4, 4, 6
 WORDS, TEXT_WIDTH = 6, 16
 TASK = 999  # the seed of the new task's caption
 LORA = LoraConfig(r=8, target_modules=["to_q", "to_k", "to_v", "to_out.0", "net.0.proj", "net.2", "proj_out"])
@@ -96,12 +96,12 @@ def caption(seed: int) -> torch.Tensor:
 def batch(kind: Kind, seed: int) -> tuple[dict[str, Any], torch.Tensor]:
     """Videos of a bright square that moves to the right, noised, and the velocities to be predicted."""
     generator = torch.Generator().manual_seed(seed)
-    video = torch.full((8, CHANNELS, FRAMES, SIZE, SIZE), -0.5)
+    video = torch.full((VIDEOS, CHANNELS, FRAMES, SIZE, SIZE), -0.5)
     for one in video:
         left, top = torch.randint(0, SIZE - FRAMES, (2,), generator=generator).tolist()
         for frame in range(FRAMES):
             one[:, frame, top : top + 3, left + frame : left + frame + 2] = 1.5
-    noise, share = torch.randn(video.shape, generator=generator), torch.rand(8, generator=generator)
+    noise, share = torch.randn(video.shape, generator=generator), torch.rand(VIDEOS, generator=generator)
     noised = torch.lerp(video, noise, share.view(-1, 1, 1, 1, 1))
     return kind.given(noised, 1000 * share, caption(TASK)), kind.layout(noise - video)
 
@@ -111,7 +111,12 @@ def loss(model: Any, kind: Kind, seeds: Sequence[int]) -> torch.Tensor:
     return torch.stack([mse_loss(predicted(model, given), target) for given, target in pairs]).mean()
 
 
-def ways(model: Any, kind: Kind, count: int = 48, steps: int = 6) -> list[dict[str, Any]]:
+@torch.no_grad()
+def measured(model: Any, kind: Kind, seeds: Sequence[int]) -> float:
+    return float(loss(model, kind, seeds))
+
+
+def ways(model: Any, kind: Kind, count: int = 36, steps: int = 4) -> list[dict[str, Any]]:
     """The base's own ways to videos of other captions."""
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler()
     made = []
@@ -159,16 +164,16 @@ def outcome(request: pytest.FixtureRequest) -> Outcome:
     plain, optimizer = begun(kind)
     anchors, unseen = ways(plain, kind), range(1000, 1004)
     trajectories = [remembered(plain, inputs) for inputs in anchors]
-    before = float(loss(plain, kind, unseen))
+    before = measured(plain, kind, unseen)
     train(plain, optimizer, kind)
-    unconstrained = float(loss(plain, kind, unseen)), summarise(changes(plain, trajectories))
+    unconstrained = measured(plain, kind, unseen), summarise(changes(plain, trajectories))
     model, optimizer = begun(kind)
     domain = [batch(kind, step)[0] for step in range(8)]
     held = HeldDenoiser(
         model, optimizer, domain=domain, anchors={"other captions": anchors}, budget=BUDGET, name="tiny"
     )
     train(model, optimizer, kind, held.penalty)
-    held.rewind(lambda: float(loss(model, kind, range(2000, 2004))))
+    held.rewind(lambda: measured(model, kind, range(2000, 2004)))
     return Outcome(kind, anchors, model, held, before, unconstrained)
 
 
@@ -179,8 +184,8 @@ def test_the_budget_binds_and_the_task_is_learned(outcome: Outcome) -> None:
     assert certificate is not None and certificate.above == []
     certified = certificate.groups["other captions"]
     assert 0 < certified.drift < certified.upper95 <= BUDGET
-    assert (certified.prompts, certified.tokens) == (16, 16 * 6)
-    learned = outcome.before - float(loss(outcome.model, outcome.kind, range(1000, 1004)))
+    assert (certified.prompts, certified.tokens) == (12, 12 * 4)
+    learned = outcome.before - measured(outcome.model, outcome.kind, range(1000, 1004))
     assert learned > 0.25 * (outcome.before - loss_unconstrained) > 0
 
 
@@ -193,7 +198,7 @@ def test_what_was_saved_loads_without_tether_and_is_what_was_certified(
     assert (told["base"], told["unit"], told["within_budget"]) == ("tiny", "mean squared change", True)
     reloaded = outcome.kind.base()
     certify = [remembered(reloaded, inputs) for inputs in outcome.anchors[2::3]]
-    reloaded.load_lora_adapter(tmp_path, prefix=None)
+    reloaded.load_lora_adapter(tmp_path, prefix=None, weight_name="pytorch_lora_weights.safetensors")
     drift = summarise(changes(reloaded, certify)).drift
     assert drift == pytest.approx(told["groups"]["other captions"]["drift"], rel=1e-3)
 
@@ -227,16 +232,16 @@ def test_a_trajectory_is_the_models_own_way_from_the_noise() -> None:
 
 
 def test_every_step_is_shaped() -> None:
-    """A huge pull leaves a step next to nothing of what anchors use."""
+    """A huge pull leaves a step next to nothing of what the anchors to train on use."""
     kind, drifts = KINDS["Wan"], []
     anchors = ways(kind.base(), kind, count=3)
-    trajectories = [remembered(kind.base(), way) for way in anchors]
+    trained_on = [remembered(kind.base(), anchors[0])]
     for pull in (0.0, 1e4):
         model, optimizer = begun(kind)
         domain = [batch(kind, step)[0] for step in range(2)]
         HeldDenoiser(model, optimizer, domain=domain, anchors={"other": anchors}, budget=BUDGET, pull=pull)
         train(model, optimizer, kind)
-        drifts.append(summarise(changes(model, trajectories)).drift)
+        drifts.append(summarise(changes(model, trained_on)).drift)
     assert drifts[1] < 0.1 * drifts[0]
 
 
@@ -249,7 +254,7 @@ def test_what_cannot_be_held_is_told_of(tmp_path: Path) -> None:
         HeldDenoiser(model, optimizer, anchors={"few": few[:2]}, **given)
     with pytest.raises(UserError, match="budget: budgets are of others, anchors of few"):
         HeldDenoiser(model, optimizer, anchors={"few": few}, **{**given, "budget": {"others": 0.1}})
-    with pytest.raises(UserError, match="not certified yet. Call rewind"):
+    with pytest.raises(UserError, match="not certified yet. call rewind"):
         HeldDenoiser(model, optimizer, anchors={"few": few}, **given).save(tmp_path)
     with pytest.raises(UserError, match="model: the adapter is no plain LoRA"):
         HeldDenoiser(kind.base(), optimizer, anchors={"few": few}, **given)
