@@ -92,10 +92,14 @@ class Update(Protocol):
 
 
 class AdapterUpdate:
-    """The update of a LoRA adapter, B A; a shape is applied to A, whose rows are input directions."""
+    """The update of a LoRA adapter, B A; a shape is applied to A, whose rows are input directions.
+
+    B's columns are made orthonormal first, at the same product: A is then as large as the update.
+    """
 
     def __init__(self, model: torch.nn.Module) -> None:
         self.model = model
+        self._turn()
 
     @contextmanager
     def scaled(self, alpha: float, shape: Shape = as_it_is) -> Iterator[None]:
@@ -114,6 +118,16 @@ class AdapterUpdate:
         self._shape(shape)
         for _, weight in _factors(self.model, "lora_B"):
             weight.mul_(alpha)
+
+    @torch.no_grad()
+    def _turn(self) -> None:
+        for (_, first), (_, second) in zip(
+            _factors(self.model, "lora_A"), _factors(self.model, "lora_B"), strict=True
+        ):
+            columns, rest = torch.linalg.qr(second.float())  # fewer columns where the rank is above the rows
+            product = rest @ first.float()
+            first.zero_()[: len(product)] = product
+            second.zero_()[:, : len(product)] = columns
 
     @torch.no_grad()
     def _shape(self, shape: Shape) -> None:
