@@ -103,7 +103,7 @@ class Gatherer:
         return {name: means[owner] for name, owner in self._owners.items()}
 
     def hook(self, name: str) -> Callable[[torch.nn.Module, tuple[Any, ...]], None]:
-        """What a layer must be given as its forward hook, to be summed under this name."""
+        """What a layer must be given as forward pre-hook, for its input to be summed under this name."""
 
         def gather(layer: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
             last, owner = self._last

@@ -62,7 +62,7 @@ def change(model: torch.nn.Module, trajectory: Trajectory) -> torch.Tensor:
 @torch.no_grad()
 def remembered(model: torch.nn.Module, inputs: Mapping[str, Any]) -> Trajectory:
     """A trajectory's inputs with what the model, which still is the base, says of them."""
-    steps = max(len(value) for value in inputs.values() if isinstance(value, torch.Tensor))
+    steps = next(len(value) for value in inputs.values() if isinstance(value, torch.Tensor))
     parts = (predicted(model, _at(inputs, some)).cpu() for some in _passes(steps))
     return Trajectory(inputs, torch.cat(list(parts)))
 
@@ -91,7 +91,8 @@ def sample_trajectory(
     for time in scheduler.timesteps:
         met.append(latents)
         step = {"hidden_states": latents, "timestep": time.expand(1), **conditions}
-        latents = scheduler.step(predicted(model, step), time, latents, return_dict=False)[0]
+        moved = predicted(model, step).to(latents)
+        latents = scheduler.step(moved, time, latents, return_dict=False)[0]
     kept = {
         name: value.expand(steps, *value.shape[1:]) if isinstance(value, torch.Tensor) else value
         for name, value in conditions.items()
