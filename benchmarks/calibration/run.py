@@ -6,9 +6,10 @@ A plain LoRA is trained once a seed, or taken from ``--adapter``, and rewound to
 groups of anchors. With ``--train``, tether is trained at each budget as well: then the multipliers take part.
 Every finished budget is a JSON in ``--work``, and is not measured again.
 
-A budget binds where the whole update does not fit. One path holds all groups, so it binds by one of them: the
-group whose bound on the select split is nearest to the budget. A calibrated budget is certified (upper 95%
-bound below it) and, where it binds, used (that group's drift above half of it).
+A budget binds where the whole update does not fit, and of what fits the domain loss would not have less. One
+path holds all groups, so it binds by one of them: the group whose bound on the select split is nearest to the
+budget. A calibrated budget is certified (upper 95% bound below it) and, where it binds, used (that group's
+drift above half of it).
 """
 
 from __future__ import annotations
@@ -113,11 +114,13 @@ def row(rewind: dict[str, Any], certificate: dict[str, Any]) -> dict[str, Any]:
         for name, told in certificate["groups"].items()
     }
     nearest = max(groups, key=lambda name: groups[name]["bound"] / groups[name]["budget"])
+    fitting = [alpha for (alpha, pull), point in points.items() if pull == rewind["pull"] and point["fits"]]
+    binds = not whole["fits"] and rewind["alpha"] == max(fitting)
     return {
         "pull": rewind["pull"],
         "alpha": rewind["alpha"],
         "loss": kept["loss"],
-        "binds": None if whole["fits"] else nearest,
+        "binds": nearest if binds else None,
         "groups": groups,
     }
 
