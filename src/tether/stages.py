@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tether import bases, models
@@ -30,7 +31,7 @@ from tether.sources import load_dialogues
 from tether.sources.rows import read_rows
 from tether.training.certificate import CERTIFICATE_FILE, Certifier
 from tether.training.geometry import measure_geometry
-from tether.training.rewind import Rewind, dialogue_loss
+from tether.training.rewind import Rewind, dialogue_loss, select_drift
 from tether.training.update import AdapterUpdate
 
 if TYPE_CHECKING:
@@ -154,8 +155,8 @@ def rewind(
     geometry = measure_geometry(run.live(model), train, run.anchors)
     tuned = bases.put_lora(model, adapter)
     domain_loss = dialogue_loss(run.live(tuned), select)
-    pad_id = run.tokenizer.pad_token_id
-    found = Rewind(AdapterUpdate(tuned), domain_loss, run.anchors, pad_id, epsilons, geometry)
+    drift = partial(select_drift, tuned, run.anchors, epsilons, run.tokenizer.pad_token_id)
+    found = Rewind(AdapterUpdate(tuned), domain_loss, drift, epsilons, geometry)
     held = hold(run, found, certifier, tuned)
     tuned.save_pretrained(out)
     record = {"base": run.base.name, "revision": run.base.revision, "adapter": str(adapter), **held}

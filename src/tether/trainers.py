@@ -28,7 +28,7 @@ from tether.training.certificate import Certifier
 from tether.training.geometry import MOMENT_TOKENS, geometry_of_rows
 from tether.training.rewind import SELECT_TOKENS, Rewind, first_rows, select_drift
 from tether.training.shaping import Shaping
-from tether.training.update import AdapterUpdate, WeightUpdate, is_adapted
+from tether.training.update import AdapterUpdate, WeightUpdate, check_plain_lora, is_adapted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -108,7 +108,8 @@ class Held(Anchored):
             anchoring=Anchoring(self.anchors, multipliers, ANCHOR_EVERY, ANCHOR_TOKENS),
             **kwargs,
         )
-        _check_adapter(self.model)
+        if isinstance(self.model, PeftModel):
+            check_plain_lora(self.model, where="peft_config")
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             raise UserError(
                 "FSDP and DeepSpeed spread the weights over processes, and the update is measured whole",
@@ -177,8 +178,7 @@ class Held(Anchored):
         rewind = Rewind(
             update,
             lambda: self._loss_on(judged_on),
-            self.anchors,
-            self.pad_id,
+            lambda: select_drift(model, self.anchors, self.epsilons, self.pad_id),
             self.epsilons,
             measured.geometry,
         )
@@ -247,16 +247,3 @@ def _split(rows: Dataset | IterableDataset) -> tuple[Dataset, Dataset]:
         )
     parts = rows.train_test_split(test_size=KEPT_ASIDE, seed=0)
     return parts["train"], parts["test"]
-
-
-def _check_adapter(model: torch.nn.Module) -> None:
-    """Of an adapter the update must be B A and nothing else, and nothing at the start."""
-    trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-    factors = {name: weight for name, weight in trained.items() if ".lora_A." in name or ".lora_B." in name}
-    begun = any(bool(weight.any()) for name, weight in factors.items() if ".lora_B." in name)
-    if isinstance(model, PeftModel) and (begun or factors.keys() != trained.keys()):
-        raise UserError(
-            "the adapter is no plain LoRA that begins at nothing, whose update alone can be told apart",
-            where="peft_config",
-            fix="use a LoraConfig without DoRA, bias, modules_to_save or a start of its own, on a bare model",
-        )

@@ -108,6 +108,24 @@ def test_a_lora_around_them_hides_no_layers_of_the_base(base: Base) -> None:
     assert all(wrapped[name].in_features == plain[name].in_features for name in plain)
 
 
+def test_of_a_lora_a_is_as_large_as_the_update(base: Base) -> None:
+    """B's columns become orthonormal; in k and v of the tiny model the rank is as large as its rows."""
+    torch.manual_seed(0)
+    model = get_peft_model(
+        bases.load_model(base, torch.float32), LoraConfig(r=20, target_modules="all-linear")
+    )
+    factors = dict(model.named_parameters())
+    seconds = {name: weight for name, weight in factors.items() if "lora_B" in name}
+    for weight in seconds.values():
+        torch.nn.init.normal_(weight, std=0.05)
+    firsts = {name: factors[name.replace("lora_B", "lora_A")] for name in seconds}
+    products = {name: (weight @ firsts[name]).detach() for name, weight in seconds.items()}
+    AdapterUpdate(model)
+    for name, product in products.items():
+        assert torch.allclose(seconds[name] @ firsts[name], product, atol=1e-6), name
+        assert float(firsts[name].norm()) == pytest.approx(float(product.norm()), rel=1e-4), name
+
+
 @pytest.mark.parametrize("given_out", [None, torch.bfloat16])
 def test_all_weights_end_in_the_precision_in_which_the_base_was_given_out(
     base: Base, given_out: torch.dtype | None

@@ -7,6 +7,8 @@ LoRA-Null, arXiv:2503.02659) and editors (AlphaEdit, arXiv:2410.02355) tell old 
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +17,7 @@ from tether.progress import task
 from tether.reading import backbone, batches_by_length, pad
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from transformers import PreTrainedModel
 
@@ -49,23 +51,27 @@ def input_moments(
     Returns:
         One moment a layer that took part; layers that share an input share its tensor.
     """
-    gatherer = _Gatherer()
+    with gathering(layers) as gatherer, task(label, len(rows)) as progress:
+        for batch in batches_by_length([len(row) for row in rows], PASS_TOKENS):
+            ids, mask = pad([rows[index] for index in batch], pad_id)
+            gatherer.real = mask.bool().to(model.device)
+            backbone(model)(
+                input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False
+            )
+            progress.advance(len(batch))
+    return gatherer.moments()
+
+
+@contextmanager
+def gathering(layers: Mapping[str, torch.nn.Module]) -> Iterator[Gatherer]:
+    """Sum what these layers are given while the `with` block runs them."""
+    gatherer = Gatherer()
     handles = [layer.register_forward_pre_hook(gatherer.hook(name)) for name, layer in layers.items()]
     try:
-        with task(label, len(rows)) as progress:
-            for batch in batches_by_length([len(row) for row in rows], PASS_TOKENS):
-                ids, mask = pad([rows[index] for index in batch], pad_id)
-                gatherer.real = mask.bool().to(model.device)
-                backbone(model)(
-                    input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False
-                )
-                progress.advance(len(batch))
+        yield gatherer
     finally:
         for handle in handles:
             handle.remove()
-    tokens = sum(len(row) for row in rows)
-    means = {name: total / tokens for name, total in gatherer.totals.items()}
-    return {name: means[owner] for name, owner in gatherer.owners.items()}
 
 
 def average(moments: Sequence[Moments]) -> Moments:
@@ -77,27 +83,45 @@ def average(moments: Sequence[Moments]) -> Moments:
     return {name: means[id(first)] for name, first in moments[0].items()}
 
 
-class _Gatherer:
-    """Sums moments batch by batch; an input that several layers are given in turn is summed once."""
+class Gatherer:
+    """Sums moments batch by batch; an input that several layers are given in turn is summed once.
+
+    Attributes:
+        real: (rows, length) booleans, which positions of a batch are no padding; None: all are real.
+    """
 
     def __init__(self) -> None:
-        self.real = torch.empty(0, dtype=torch.bool)
-        self.totals: Moments = {}
-        self.owners: dict[str, str] = {}
+        self.real: torch.Tensor | None = None
+        self._totals: Moments = {}
+        self._counts: Counter[str] = Counter()
+        self._owners: dict[str, str] = {}
         self._last: tuple[torch.Tensor | None, str] = (None, "")
 
+    def moments(self) -> Moments:
+        """The means of all that was summed; layers that share an input share its tensor."""
+        means = {name: total / self._counts[name] for name, total in self._totals.items()}
+        return {name: means[owner] for name, owner in self._owners.items()}
+
     def hook(self, name: str) -> Callable[[torch.nn.Module, tuple[Any, ...]], None]:
+        """What a layer must be given as forward pre-hook, for its input to be summed under this name."""
+
         def gather(layer: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
             last, owner = self._last
             if inputs[0] is last:
-                self.owners[name] = owner
+                self._owners[name] = owner
                 return
             self._last = (inputs[0], name)
-            self.owners[name] = name
-            moment = _moment(inputs[0][self.real.to(inputs[0].device)].float())
-            self.totals[name] = self.totals[name] + moment if name in self.totals else moment
+            self._owners[name] = name
+            found = self._real_of(inputs[0]).float()
+            self._counts[name] += len(found)
+            moment = _moment(found)
+            self._totals[name] = self._totals[name] + moment if name in self._totals else moment
 
         return gather
+
+    def _real_of(self, inputs: torch.Tensor) -> torch.Tensor:
+        """(vectors, width)."""
+        return inputs.flatten(0, -2) if self.real is None else inputs[self.real.to(inputs.device)]
 
 
 def _moment(inputs: torch.Tensor) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tether.methods.registry import method
@@ -10,7 +11,7 @@ from tether.training.anchored import Anchoring
 from tether.training.budget import Budget
 from tether.training.certificate import Certifier
 from tether.training.geometry import Geometry
-from tether.training.rewind import WHOLE, Rewind, dialogue_loss
+from tether.training.rewind import WHOLE, Rewind, dialogue_loss, select_drift
 from tether.training.shaping import Shaping
 from tether.training.update import AdapterUpdate, Update, WeightUpdate
 
@@ -72,8 +73,8 @@ def tether(
     update: Update = before.trained() if before else AdapterUpdate(tuned)
     directions = Geometry.load(measured) if measured else None
     domain_loss = dialogue_loss(run.live(tuned), run.select)
-    pad_id = run.tokenizer.pad_token_id
-    rewind = Rewind(update, domain_loss, run.anchors, pad_id, epsilons, directions)
+    drift = partial(select_drift, tuned, run.anchors, epsilons, run.tokenizer.pad_token_id)
+    rewind = Rewind(update, domain_loss, drift, epsilons, directions)
     held = hold(run, rewind if rewinding else None, certifier, tuned)
     held["extra_seconds"]["geometry"] = measuring
     curves = {name: group.curve for name, group in multipliers.groups.items()}

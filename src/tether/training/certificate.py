@@ -30,8 +30,9 @@ class Certificate:
         alpha: The scale of the update that was kept.
         pull: How strongly the geometry held it before it was scaled.
         groups: Drift by anchor group on the certify split.
-        epsilons: Budget by group, nats per answer token; empty where there was none.
+        epsilons: Budget by group; empty where there was none.
         anchors_sha256: Which anchors.
+        unit: Of drift and budget.
     """
 
     alpha: float
@@ -39,6 +40,7 @@ class Certificate:
     groups: dict[str, GroupDrift]
     epsilons: dict[str, float]
     anchors_sha256: str
+    unit: str = "nats/token"
 
     @property
     def above(self) -> list[str]:
@@ -51,7 +53,7 @@ class Certificate:
         write_json(folder / CERTIFICATE_FILE, self.as_json(base))
         for name in self.above:
             say(
-                f"[bold red]ABOVE BUDGET[/]: drift on '{name}' is {self.groups[name].drift:.4f} nats/token, "
+                f"[bold red]ABOVE BUDGET[/]: drift on '{name}' is {self.groups[name].drift:.4f} {self.unit}, "
                 f"upper 95% bound {self.groups[name].upper95:.4f}, budget {self.epsilons[name]:g} ({folder})"
             )
 
@@ -62,6 +64,7 @@ class Certificate:
         }
         return {
             "budget": self.epsilons,
+            "unit": self.unit,
             "alpha": self.alpha,
             "pull": self.pull,
             "base": base.name,

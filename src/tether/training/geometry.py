@@ -10,11 +10,17 @@ with D and C the second moments of the layer's inputs on the domain and on ancho
 Wiener's filter: in a direction where anchors have r times the domain's energy, 1 / (1 + pull r) of the update
 is left. Plain scaling shrinks all directions alike. Of a LoRA update B A only A changes: A' = A D (D + pull
 C)^-1, so its rank and its file stay what they were.
+
+D and C do not commute, so the filter can enlarge an update: where an anchor's input is nearly one of the
+domain's, it answers the little in which they differ the more strongly. What such a large answer does to a
+third text nobody has measured, so the compromise is taken among updates no larger than dW. By Lagrange it is
+dW D (D + pull C + mu I)^-1, with the least mu >= 0 that makes it small enough.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import random
 from dataclasses import dataclass
 from itertools import accumulate
@@ -40,6 +46,7 @@ if TYPE_CHECKING:
 
 RIDGE = 1e-5  # of the mean energy, on both moments: what neither text shows is shrunk as what both share
 MOMENT_TOKENS = 16_000  # of the domain, and of each anchor group
+LARGEST = 1.001  # times dW is small enough: where Newton's steps end
 KINDS = ("domain", "anchors")
 
 
@@ -64,29 +71,46 @@ class Geometry:
             pull: From 0, which leaves the update as it is.
 
         Returns:
-            As ``update``; of a layer without moments (embeddings, norms), the update over ``1 + pull``, as
-            in a direction that domain and anchors use alike.
+            As ``update``, and no larger (Frobenius) but for ``LARGEST``; of a layer without moments
+            (embeddings, norms), the update over ``1 + pull``, as in a direction that domain and anchors use
+            alike.
         """
         if pull == 0:
             return update
         if name not in self.domain:
             return update / (1 + pull)
-        domain, anchors = _ridged(self.domain[name]), _ridged(self.anchors[name])
-        if domain.ndim == 1:
-            return (update.to(domain) * (domain / (domain + pull * anchors))).to(update)
-        factor = torch.linalg.cholesky(domain + pull * anchors)
         # The moments are where the base saw the texts, an update of all weights is on the CPU.
-        shaped = torch.cholesky_solve(domain @ update.to(domain).T, factor).T
-        return shaped.to(update)
+        given = update.to(self.domain[name].device)
+        return self._filtered(name, given, pull, float(given.norm())).to(update)
 
     def filters(self, pull: float) -> Moments:
-        """By layer the matrix (width, width), or its diagonal (width,), that ``held`` multiplies with."""
+        """By layer P, (width, width) or its diagonal (width,): what ``held`` multiplies with at mu = 0."""
         made: dict[int, torch.Tensor] = {}
         for name, moment in self.domain.items():
             if id(moment) not in made:
                 unit = torch.ones(1, len(moment)) if moment.ndim == 1 else torch.eye(len(moment))
-                made[id(moment)] = self.held(name, unit.to(moment.device), pull).squeeze(0)
+                filtered = self._filtered(name, unit.to(moment.device), pull, math.inf)
+                made[id(moment)] = filtered.float().squeeze(0)
         return {name: made[id(moment)] for name, moment in self.domain.items()}
+
+    def _filtered(self, name: str, update: torch.Tensor, pull: float, most: float) -> torch.Tensor:
+        """The best compromise whose size is ``most`` at most, in float64.
+
+        Newton's steps on 1 / size as a function of mu, which is nearly a line, come from below and end after
+        a few (Moré and Sorensen 1983, the step of trust-region methods).
+        """
+        domain, anchors = _ridged(self.domain[name]), _ridged(self.anchors[name])
+        if domain.ndim == 1:  # a diagonal only ever shrinks
+            return update.to(domain) * (domain / (domain + pull * anchors))
+        whole, wanted = domain + pull * anchors, domain @ update.to(domain).T
+        while True:
+            factor = torch.linalg.cholesky(whole)
+            shaped = torch.cholesky_solve(wanted, factor)
+            size = float(shaped.norm())
+            if size <= LARGEST * most:
+                return shaped.T
+            slope = float(torch.linalg.solve_triangular(factor, shaped, upper=False).norm()) ** 2
+            whole.diagonal().add_(size**2 / slope * (size / most - 1))
 
     def save(self, path: Path) -> None:
         """Write both moments to a safetensors file, each shared one once."""

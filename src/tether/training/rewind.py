@@ -5,7 +5,8 @@ arXiv:2605.28819); the domain loss is flat where the drift is steep. It is flatt
 here: the pull of training/geometry.py gives up first what the anchors' directions carry, and only where the
 strongest pull does not do is the rest scaled down. The first place on the path whose drift surely fits the
 budget is found by halving; of a few scales there, the one with the least domain loss on dialogues kept aside
-is taken. What the domain loss is, its caller says: of dialogues, or of a trainer's own rows.
+is taken. What the domain loss is, its caller says: of dialogues, or of a trainer's own rows. So with drift:
+nats per token on the select split (`select_drift`), or how far a denoiser's outputs moved.
 """
 
 from __future__ import annotations
@@ -80,9 +81,8 @@ class Rewind:
     Args:
         update: What training changed.
         domain_loss: Measures the model as it stands on what was kept aside from training.
-        anchors: Their select split measures the drift.
-        pad_id: The tokenizer's pad token.
-        epsilons: Budget by group, nats per token.
+        drift: Measures the model as it stands on every group of anchors, on their select split.
+        epsilons: Budget by group, in the drift's unit.
         geometry: Of the base's inputs, for the pull; without it, the path is the plain scale alone.
     """
 
@@ -90,13 +90,12 @@ class Rewind:
         self,
         update: Update,
         domain_loss: Callable[[], float],
-        anchors: AnchorSet,
-        pad_id: int,
+        drift: Callable[[], dict[str, GroupDrift]],
         epsilons: dict[str, float],
         geometry: Geometry | None,
     ) -> None:
-        self.update, self.anchors, self.pad_id, self.epsilons = update, anchors, pad_id, epsilons
-        self._domain_loss, self._geometry = domain_loss, geometry
+        self.update, self.epsilons = update, epsilons
+        self._domain_loss, self._drift, self._geometry = domain_loss, drift, geometry
 
     def __call__(self) -> Choice:
         """Find the scale and make the scaled update the update."""
@@ -148,7 +147,7 @@ class Rewind:
 
     def _point(self, alpha: float, pull: float) -> Point:
         with self.update.scaled(alpha, self._shape(pull)):
-            drift = select_drift(self.update.model, self.anchors, self.epsilons, self.pad_id)
+            drift = self._drift()
         fits = all(bound(drift[group]) <= epsilon for group, epsilon in self.epsilons.items())
         return Point(alpha, pull, drift, fits)
 
@@ -184,7 +183,7 @@ def dialogue_loss(live: LocalModel, select: Sequence[Chat]) -> Callable[[], floa
 
 
 def bound(drift: GroupDrift) -> float:
-    """What the select split must show to be sure of the certificate, nats per token."""
+    """What the select split must show to be sure of the certificate, in the drift's unit."""
     return drift.drift + CAUTION * (drift.upper95 - drift.drift)
 
 

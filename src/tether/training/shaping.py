@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Shaping(TrainerCallback):
-    """Shapes each optimizer step.
+    """Shapes each optimizer step: in a trainer as its callback, in a loop of one's own by the plain methods.
 
     Args:
         filters: P by layer, (width, width) or its diagonal (width,), float32.
@@ -33,12 +33,23 @@ class Shaping(TrainerCallback):
         self._before: dict[str, torch.Tensor] = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """As ``begin``."""
+        self.begin(kwargs["model"], state.global_step)
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """As ``before_step``."""
+        self.before_step()
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """As ``after_step``."""
+        self.after_step()
+
+    def begin(self, model: torch.nn.Module, step: int = 0) -> None:
         """Find the weights; of a LoRA that begins, shape the first A."""
-        model = kwargs["model"]
         self._weights = {
             name: weight for name, weight in input_weights(model).items() if name in self._filters
         }
-        if is_adapted(model) and state.global_step == 0:
+        if is_adapted(model) and step == 0:
             self._shape_start()
 
     @torch.no_grad()
@@ -48,13 +59,13 @@ class Shaping(TrainerCallback):
             weight.copy_(shaped * (weight.norm() / shaped.norm()))
 
     @torch.no_grad()
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def before_step(self) -> None:
         """Remember where the weights are."""
         for name, weight in self._weights.items():
             self._before[name] = weight.detach().clone()
 
     @torch.no_grad()
-    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def after_step(self) -> None:
         """Shape the move that the optimizer made."""
         for name, weight in self._weights.items():
             before = self._before.pop(name)

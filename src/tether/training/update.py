@@ -13,10 +13,10 @@ import torch
 from peft.helpers import rescale_adapter_scale
 from peft.tuners.lora import LoraLayer
 
+from tether.errors import UserError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from transformers import PreTrainedModel
 
 Shape = Callable[[str, torch.Tensor], torch.Tensor]
 """Takes a layer's name and its update, (rows, input width), and gives the update to use instead."""
@@ -38,6 +38,23 @@ def linear_layers(model: torch.nn.Module) -> dict[str, torch.nn.Linear]:
 def is_adapted(model: torch.nn.Module) -> bool:
     """Whether the model carries a LoRA."""
     return any(isinstance(layer, LoraLayer) for layer in model.modules())
+
+
+def check_plain_lora(model: torch.nn.Module, where: str) -> None:
+    """Of an adapter the update must be B A and nothing else, and nothing at the start.
+
+    Raises:
+        UserError: It is not, at the argument that ``where`` names.
+    """
+    trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    factors = {name: weight for name, weight in trained.items() if ".lora_A." in name or ".lora_B." in name}
+    begun = any(bool(weight.any()) for name, weight in factors.items() if ".lora_B." in name)
+    if not factors or begun or factors.keys() != trained.keys():
+        raise UserError(
+            "the adapter is no plain LoRA that begins at nothing, whose update alone can be told apart",
+            where=where,
+            fix="use a LoraConfig without DoRA, bias, modules_to_save or a start of its own, on a bare model",
+        )
 
 
 def input_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -65,7 +82,7 @@ def as_it_is(name: str, update: torch.Tensor) -> torch.Tensor:
 class Update(Protocol):
     """What a training changed."""
 
-    model: PreTrainedModel
+    model: torch.nn.Module
 
     def scaled(self, alpha: float, shape: Shape = as_it_is) -> AbstractContextManager[None]:
         """The model with ``alpha`` times the shaped update, within a `with` block."""
@@ -75,10 +92,14 @@ class Update(Protocol):
 
 
 class AdapterUpdate:
-    """The update of a LoRA adapter, B A; a shape is applied to A, whose rows are input directions."""
+    """The update of a LoRA adapter, B A; a shape is applied to A, whose rows are input directions.
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    B's columns are made orthonormal first, at the same product: A is then as large as the update.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
         self.model = model
+        self._turn()
 
     @contextmanager
     def scaled(self, alpha: float, shape: Shape = as_it_is) -> Iterator[None]:
@@ -99,6 +120,16 @@ class AdapterUpdate:
             weight.mul_(alpha)
 
     @torch.no_grad()
+    def _turn(self) -> None:
+        for (_, first), (_, second) in zip(
+            _factors(self.model, "lora_A"), _factors(self.model, "lora_B"), strict=True
+        ):
+            columns, rest = torch.linalg.qr(second.float())  # fewer columns where the rank is above the rows
+            product = rest @ first.float()
+            first.zero_()[: len(product)] = product
+            second.zero_()[:, : len(product)] = columns
+
+    @torch.no_grad()
     def _shape(self, shape: Shape) -> None:
         for name, weight in input_weights(self.model).items():
             weight.copy_(shape(name, weight))
@@ -113,7 +144,7 @@ class WeightUpdate:
             None where every weight trains as it came.
     """
 
-    def __init__(self, model: PreTrainedModel, dtype: torch.dtype | None = None) -> None:
+    def __init__(self, model: torch.nn.Module, dtype: torch.dtype | None = None) -> None:
         self.model = model
         self._base = {name: _copy(weight, dtype or weight.dtype) for name, weight in model.named_parameters()}
         self._tuned: dict[str, torch.Tensor] = {}
