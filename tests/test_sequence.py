@@ -149,9 +149,8 @@ def test_the_anchors_of_a_domain_are_its_own_models_answers(
         for index, anchor in enumerate(found.anchors):
             likeliest, _ = found.cached([index])
             assert likeliest[:, 0].tolist() == anchor.answer_ids, "greedy, and cached by who answered"
-        prompts = {split: {tuple(found.anchors[i].prompt_ids) for i in found.indices("hotels", split)} for split in
-                   ("train", "select", "certify")}  # fmt: skip
-        assert [len(texts) for texts in prompts.values()] == [6, 4, 5]
+        splits = [len(found.indices("hotels", split)) for split in ("train", "select", "certify")]
+        assert splits == [6, 4, 5]
     finally:
         shutil.rmtree(folder / "anchors")
 
