@@ -38,8 +38,8 @@ WORDS = {
     },
     "flights": {
         "key": "GA214", "origin": "Porto", "destination": "Prague", "date": "March 3",
-        "people": "four people", "free": "March 5", "reference": "B1234", "first": "GA214 at 8:15 am for $182",
-        "second": "ZM305 at 6 pm for $90",
+        "people": "four people", "free": "March 5", "reference": "B1234",
+        "first": "GA214 at 8:15 am for $182", "second": "ZM305 at 6 pm for $90",
     },
 }  # fmt: skip
 

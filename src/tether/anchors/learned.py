@@ -79,10 +79,10 @@ def _turns(chats: Sequence[Chat]) -> list[tuple[str, tuple[Chat, int]]]:
     So the splits share no dialogue as long as there are enough; of few turns, each split gets its share.
     """
     lot = random.Random(0)
-    decks = [
-        [(chat, index) for index in lot.sample(chat.agent_turns, len(chat.agent_turns))]
-        for chat in lot.sample(chats, len(chats))
-    ]
+    decks = []
+    for chat in lot.sample(chats, len(chats)):
+        answers = [index for index in chat.agent_turns if index > 0]  # the rest open a dialogue unasked
+        decks.append([(chat, index) for index in lot.sample(answers, len(answers))])
     turns = [turn for row in zip_longest(*decks) for turn in row if turn is not None]
     share = min(1.0, len(turns) / sum(TURNS.values()))
     splits = [split for split, most in TURNS.items() for _ in range(max(1, int(share * most)))]

@@ -69,7 +69,7 @@ def _forgotten(results: StudyResults, method: str, number: int) -> str:
     losses = [
         (then[domain].after or 0.0) - (rows[-1][1][domain].after or 0.0)
         for domain, then in rows[:-1]
-        if domain in then
+        if domain in then and then[domain].n
     ]
     return change(fmean(losses), "share") if losses else MISSING
 
@@ -98,12 +98,12 @@ def lines(results: StudyResults, colours: Mapping[str, str]) -> Figure:
     columns = _columns(results)
     rows = -(-len(columns) // PANELS_A_ROW)
     figure = Figure(figsize=(WIDTH, PANEL_HEIGHT * rows), layout="constrained")
-    grid = figure.subplots(rows, PANELS_A_ROW, squeeze=False).flat
+    grid = list(figure.subplots(rows, PANELS_A_ROW, squeeze=False).flat)
     for axes, column in zip(grid, columns, strict=False):
         _panel(axes, results, column, colours)
-    for axes in list(grid)[len(columns) :]:
+    for axes in grid[len(columns) :]:
         axes.set_visible(False)
-    handles, names = next(iter(figure.axes)).get_legend_handles_labels()
+    handles, names = grid[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
     return figure
 
