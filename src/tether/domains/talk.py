@@ -95,7 +95,7 @@ class _Talk:
     def _possible(self, slot: str) -> list[Any]:
         """What a guest may say for a slot."""
         days = [(self.today + timedelta(days=ahead)).isoformat() for ahead in range(1, AHEAD + 1)]
-        own = {"date": days, "time": EVENING, "people": list(range(1, MOST_PEOPLE + 1))}
+        own: dict[str, list[Any]] = {"date": days, "time": EVENING, "people": list(range(1, MOST_PEOPLE + 1))}
         return own[slot] if slot in own else list(self.domain.names(self.split)[slot])
 
     def _open(self) -> None:
@@ -202,8 +202,9 @@ class _Talk:
         value = self.wish[slot] if value is None else value
         if slot == "date":
             return {slot: self._day(date.fromisoformat(value))}
-        forms = {"time": _time_forms, "people": _people_forms}.get(slot)
-        return {slot: self.lot.choice(forms(value)) if forms else value}
+        if slot == "time":
+            return {slot: self.lot.choice(_time_forms(value))}
+        return {slot: self.lot.choice(_people_forms(value)) if slot == "people" else value}
 
     def _day(self, day: date) -> str:
         """The day with its preposition, if it needs one."""
