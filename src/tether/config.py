@@ -38,8 +38,11 @@ CONVERSATION_TRIALS: Mapping[str, tuple[int, float]] = {
 # The small domains by source, as the room `domains` names them.
 SMALL_DOMAINS: Mapping[str, str] = {"builtin:restaurants": "restaurants", "builtin:flights": "flights"}
 
+# The domains of Schema-Guided Dialogue that are known by name.
+SCHEMA_GUIDED = ("sgd_hotels", "sgd_restaurants", "sgd_flights")
+
 # Named data sets with a test part of their own.
-WITH_TESTS = ("builtin:hotels", "builtin:conversations", *SMALL_DOMAINS, "sgd_hotels")
+WITH_TESTS = ("builtin:hotels", "builtin:conversations", *SMALL_DOMAINS, *SCHEMA_GUIDED)
 
 Budget = float | dict[str, float]
 Positive = Annotated[float, Field(gt=0)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tether.bases import EMBEDDED, resolve, sha256_of
-from tether.config import CONVERSATION_TRIALS, HOTEL_DIALOGUES, SMALL_DOMAINS, did_you_mean
+from tether.config import CONVERSATION_TRIALS, HOTEL_DIALOGUES, SCHEMA_GUIDED, SMALL_DOMAINS, did_you_mean
 from tether.errors import UserError
 from tether.sources.harness import PREFIX, HarnessItem, harness_fingerprint, load_harness
 from tether.sources.items import ChoiceItem, OpenItem, SafetyItem, parse_knowledge, parse_safety, sample
@@ -97,7 +97,7 @@ def load_dialogues(name: str, *, split: Split, limit: int | None = None, seed: i
     """The dialogues of a source.
 
     Args:
-        name: ``builtin:hotels`` or another built-in domain, ``sgd_hotels``, or a chat file.
+        name: ``builtin:hotels`` or another built-in domain, ``sgd_hotels`` or another, or a chat file.
         split: Which part of a set that has parts; Schema-Guided Dialogue's dev part serves as "test" too.
         limit: So many: generated for a built-in domain, else a seeded sample; None is all.
         seed: Of the sample.
@@ -185,8 +185,8 @@ def _names(kind: Kind) -> list[str]:
 
 
 def _file(name: str, split: Split = "test") -> Path:
-    if name == "sgd_hotels":
-        return locate(name, f"sgd_hotels_{'train' if split == 'train' else 'dev'}.jsonl")
+    if name in SCHEMA_GUIDED:
+        return locate(name, f"{name}_{'train' if split == 'train' else 'dev'}.jsonl")
     return locate(name) if name in PUBLIC else Path(name).expanduser()
 
 
