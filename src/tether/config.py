@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-# How many dialogues the built-in hotel gives for each use where a study names no number.
+# How many dialogues a built-in domain gives for each use where a study names no number.
 HOTEL_DIALOGUES: Mapping[str, int] = {"train": 400, "dev": 60, "test": 60}
 
 # Whole conversations by source: how often each case is tried, and at what temperature.
@@ -33,6 +34,15 @@ CONVERSATION_TRIALS: Mapping[str, tuple[int, float]] = {
     "builtin:conversations": (1, 0.0),
     "builtin:conversations-x4": (4, 0.7),
 }
+
+# The small domains by source, as the room `domains` names them.
+SMALL_DOMAINS: Mapping[str, str] = {"builtin:restaurants": "restaurants", "builtin:flights": "flights"}
+
+# The domains of Schema-Guided Dialogue that are known by name.
+SCHEMA_GUIDED = ("sgd_hotels", "sgd_restaurants", "sgd_flights")
+
+# Named data sets with a test part of their own.
+WITH_TESTS = ("builtin:hotels", "builtin:conversations", *SMALL_DOMAINS, *SCHEMA_GUIDED)
 
 Budget = float | dict[str, float]
 Positive = Annotated[float, Field(gt=0)]
@@ -43,6 +53,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     names = list(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names) or 'none'}"
+
+
+def domain_name(source: str) -> str:
+    """What the anchors of a domain are called: hotels for builtin:hotels, talks for data/talks.jsonl."""
+    return PurePath(source.removeprefix("builtin:")).stem
 
 
 class _Strict(BaseModel):
@@ -74,7 +89,7 @@ class Training(_Strict):
         save_steps: Steps between checkpoints, from which a killed run goes on.
         max_length: Tokens of a dialogue, at most.
         parametrisation: What is trained: an adapter or all weights; None is each method's own.
-        dialogues: Train on a seeded sample of so many; None is all, and the built-in hotel's own number.
+        dialogues: Train on a seeded sample of so many; None is all, and a built-in domain's own number.
     """
 
     max_steps: Annotated[int, Field(gt=0)] = 300
@@ -105,6 +120,7 @@ def _listed(value: Any) -> Any:
 
 
 Sources = Annotated[list[str], BeforeValidator(_listed)]
+ANCHOR_GROUPS = ("general", "safety")
 
 
 class Axes(_Strict):
@@ -189,6 +205,7 @@ class Study(_Strict):
     Attributes:
         base: What is fine-tuned.
         data: What on.
+        then: Further domains, learned one after the other from what the one before left (``sequence.py``).
         methods: By what methods, by the names that the report shall use.
         seeds: Of each method.
         axes: What is measured.
@@ -202,6 +219,7 @@ class Study(_Strict):
 
     base: str
     data: str
+    then: Sources = []
     methods: Annotated[dict[str, Entry], BeforeValidator(_entries), Field(min_length=1)]
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_listed), Field(min_length=1)] = [0]
     axes: Axes = Axes()
@@ -216,14 +234,13 @@ class Study(_Strict):
     @classmethod
     def _test_where_trained(cls, data: Any) -> Any:
         """A named data set has a test part of its own; a user's file has none, so it must be named."""
-        if not isinstance(data, dict) or data.get("data") not in (
-            "builtin:hotels",
-            "builtin:conversations",
-            "sgd_hotels",
-        ):
+        if not isinstance(data, dict):
+            return data
+        domains = [data.get("data"), *_listed(data.get("then"))]
+        if any(domain not in WITH_TESTS for domain in domains):
             return data
         axes = data.get("axes") or {}
-        return {**data, "axes": {"proficiency": data["data"], **axes}} if isinstance(axes, dict) else data
+        return {**data, "axes": {"proficiency": domains, **axes}} if isinstance(axes, dict) else data
 
     @model_validator(mode="after")
     def _limits_name_sources(self) -> Study:
@@ -233,6 +250,26 @@ class Study(_Strict):
                 text = f"the limit '{name}' names no source of this study's axes; {did_you_mean(name, known)}"
                 raise PydanticCustomError("unknown_limit", "{text}", {"text": text, "path": ["limits", name]})
         return self
+
+    @model_validator(mode="after")
+    def _domains_differ(self) -> Study:
+        names = [*ANCHOR_GROUPS, *map(domain_name, self.domains)]
+        for place, name in enumerate(names):
+            if self.then and name in names[:place]:
+                text = (
+                    f"'{name}' is two things here, and anchors of a domain are called by its name; rename one"
+                )
+                raise PydanticCustomError("same_domain", "{text}", {"text": text, "path": ["then"]})
+        return self
+
+    @property
+    def domains(self) -> list[str]:
+        """What is learned, in order."""
+        return [self.data, *self.then]
+
+    def stage(self, domain: str) -> Study:
+        """The same study of one of its domains alone."""
+        return self.model_copy(update={"data": domain, "then": []})
 
     def plan(self, name: str) -> Plan:
         """All that the entry ``name`` is run with.
@@ -382,7 +419,7 @@ def _fault(error: ValidationError) -> tuple[tuple[str | int, ...], str]:
     path = tuple(context.get("path", fault["loc"]))
     if fault["type"] == "unknown_key":
         return (*path, context["key"]), str(context["text"])
-    if fault["type"] == "unknown_limit":
+    if "text" in context:
         return path, str(context["text"])
     name = ".".join(str(part) for part in path)
     if fault["type"] == "missing":

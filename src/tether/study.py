@@ -37,6 +37,7 @@ from tether.hosted.price import agree
 from tether.hosted.services import hosted_name
 from tether.inference import LocalModel
 from tether.methods import find
+from tether.methods.place import ALONE
 from tether.methods.run import Run, read_record
 from tether.progress import say
 from tether.report import write_report
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
 
     from tether.anchors.anchors import AnchorSet
     from tether.config import Plan, Study
+    from tether.methods.place import Place
 
 
 def compare(
@@ -92,10 +94,10 @@ def compare(
     """
     plans = [models.placed(study, name) for name in methods or study.methods]
     here = [plan for plan in plans if models.service_of(plan) is None]
-    story = _Story(study, out, list(seeds or study.seeds), _checked_axes(study, plans))
+    story = Story(study, out, list(seeds or study.seeds), checked_axes(study, plans))
     hosted = story.callable_now([plan for plan in plans if plan not in here], yes)
     story.remaining(plans)
-    _claim(out, study, study_path)
+    claim(out, study, study_path)
     for base in dict.fromkeys(plan.base for plan in here):
         story.measure_base(base)
     for name in dict.fromkeys(plan.sweep for plan in here):
@@ -119,12 +121,12 @@ def check(study: Study) -> list[str]:
         UserError: A method, option or source is unknown, or a measured prompt is trained on.
     """
     plans = [models.placed(study, name) for name in study.methods]
-    axes = _checked_axes(study, plans)
-    train, select = _dialogues(study)
-    lines = [
-        f"base {study.base}",
-        f"data {study.data}: {len(train)} dialogues to train on, {len(select)} kept aside",
-    ]
+    axes = checked_axes(study, plans)
+    data = {domain: dialogues(study.stage(domain)) for domain in study.domains}
+    train, _ = data[study.data]
+    lines = [f"base {study.base}"]
+    for domain, (learned, kept) in data.items():
+        lines.append(f"data {domain}: {len(learned)} dialogues to train on, {len(kept)} kept aside")
     lines.append(f"judge {study.judge}")
     lines += [models.job_line(plan, train) if models.service_of(plan) else _plan_line(plan) for plan in plans]
     for axis, sources in axes.items():
@@ -132,12 +134,12 @@ def check(study: Study) -> list[str]:
     return [*lines, f"{len(plans)} methods x {len(study.seeds)} seeds"]
 
 
-class _Story:
+class Story:
     """A study under way in its folder."""
 
     def __init__(self, study: Study, out: Path, seeds: list[int], axes: Loaded) -> None:
         self.study, self.out, self.seeds, self.axes = study, out, seeds, axes
-        self.train, self.select = _dialogues(study)
+        self.train, self.select = dialogues(study)
         self.started = now()
         self.base = cache(models.resolve)
         self.anchors = cache(self._anchors)
@@ -155,7 +157,7 @@ class _Story:
             if service and service.missing:
                 self._leave_out(name, f"{service.title} cannot be called: {service.missing}")
         found = [plan for plan in plans if plan.name not in self.left_out]
-        new = [p for p in found if any(read_record(self._seed(p, seed)) is None for seed in self.seeds)]
+        new = [p for p in found if any(read_record(self.folder(p, seed)) is None for seed in self.seeds)]
         if new:
             lines = "; ".join(models.job_line(plan, self.train) for plan in new)
             agree(f"The study has models tuned for pay, {len(self.seeds)} seed(s) each: {lines}", yes)
@@ -218,7 +220,7 @@ class _Story:
 
     def tune(self, plan: Plan, seed: int) -> None:
         """One method with one seed."""
-        folder = self._seed(plan, seed)
+        folder = self.folder(plan, seed)
         if read_record(folder):
             return
         say(f"[bold]{plan.name}[/], seed {seed}")
@@ -226,9 +228,14 @@ class _Story:
         if plan.learning_rates:
             options["learning_rate"] = self.chosen_rate(plan)
         # Of a hosted method, the cost of the whole study was agreed to before it began.
-        run = Run(self.base(plan.base), self.train, self.select, folder, plan.training, seed, yes=True)
+        place, base = self.place(plan, seed), self.base(plan.base)
+        run = Run(base, self.train, self.select, folder, plan.training, seed, yes=True, place=place)
         find(plan.method)(run, options)
         gc.collect()
+
+    def place(self, plan: Plan, seed: int) -> Place:
+        """Where in a sequence of domains the fine-tuning stands."""
+        return ALONE
 
     def chosen_rate(self, plan: Plan) -> float:
         """The learning rate with the least loss on the dialogues kept aside."""
@@ -247,7 +254,7 @@ class _Story:
     def measure_tuned(self, plan: Plan, seed: int) -> None:
         """The tuned model's answers on every axis, and its drift."""
         if base := models.measured_on(plan):
-            self._measure(self._seed(plan, seed), base, self._seed(plan, seed))
+            self._measure(self.folder(plan, seed), base, self.folder(plan, seed))
 
     def _measure(self, folder: Path, base: str, tuned: Path | None) -> None:
         wanted = [*self.axes, *(["drift"] if tuned and not hosted_name(base) else [])]
@@ -286,7 +293,7 @@ class _Story:
 
     def results(self, plans: Sequence[Plan]) -> StudyResults:
         """Everything that was measured, put together."""
-        records = {plan.name: self._records(plan) for plan in plans}
+        records = {plan.name: self.records(plan) for plan in plans}
         f1 = any_written(records.values())
         return StudyResults(
             study=self.study.model_dump(exclude_defaults=True),
@@ -297,10 +304,11 @@ class _Story:
             sweeps={plan.sweep: self._sweep_result(plan) for plan in plans if len(plan.learning_rates) > 1},
         )
 
-    def _records(self, plan: Plan) -> Records:
+    def records(self, plan: Plan) -> Records:
+        """All that was measured of a method."""
         base = models.measured_on(plan)
         before = self._items(self._base_folder(base)) if base else {}
-        after = {str(seed): self._items(self._seed(plan, seed)) for seed in self.seeds}
+        after = {str(seed): self._items(self.folder(plan, seed)) for seed in self.seeds}
         return Records(base or plan.base, before, after)
 
     def _items(self, folder: Path) -> dict[str, Sequence[Item]]:
@@ -317,7 +325,7 @@ class _Story:
         )
 
     def _seed_result(self, plan: Plan, seed: int, records: Records) -> SeedResult:
-        folder, after = self._seed(plan, seed), records.after[str(seed)]
+        folder, after = self.folder(plan, seed), records.after[str(seed)]
         cost = (read_record(folder) or {})["cost"]
         axes = {
             axis: BeforeAfter(
@@ -368,11 +376,12 @@ class _Story:
     def _method(self, plan: Plan) -> Path:
         return self.out / "methods" / plan.name
 
-    def _seed(self, plan: Plan, seed: int) -> Path:
+    def folder(self, plan: Plan, seed: int) -> Path:
+        """Where a method's model lies."""
         return self._method(plan) / f"seed-{seed}"
 
 
-def _dialogues(study: Study) -> tuple[list[Chat], list[Chat]]:
+def dialogues(study: Study) -> tuple[list[Chat], list[Chat]]:
     """Dialogues to train on, and those kept aside to choose by."""
     return split_select(load_dialogues(study.data, split="train", limit=study.training.dialogues))
 
@@ -386,7 +395,7 @@ def _plan_line(plan: Plan) -> str:
     return f"method {plan.name} on {plan.base}{rates}"
 
 
-def _checked_axes(study: Study, plans: Sequence[Plan]) -> Loaded:
+def checked_axes(study: Study, plans: Sequence[Plan]) -> Loaded:
     """The items to measure, after everything that can be wrong with the study was looked for."""
     for plan in plans:
         rates = {"learning_rate": plan.learning_rates[0]} if plan.learning_rates else {}
@@ -404,7 +413,11 @@ def _without_leaks(study: Study, axes: Loaded) -> Loaded:
     """
     seen = {
         "the training dialogues": user_words(
-            load_dialogues(study.data, split="train", limit=study.training.dialogues)
+            [
+                chat
+                for domain in study.domains
+                for chat in load_dialogues(domain, split="train", limit=study.training.dialogues)
+            ]
         ),
         "the alignment and anchor prompts": [
             (text, text)
@@ -439,7 +452,7 @@ def _without_leaks(study: Study, axes: Loaded) -> Loaded:
     }
 
 
-def _claim(out: Path, study: Study, study_path: Path | None) -> None:
+def claim(out: Path, study: Study, study_path: Path | None) -> None:
     """Take the folder for this study, or find that it holds it already."""
     asked = study.model_dump(mode="json", exclude={"seeds", "asking"})
     path = out / "study.json"

@@ -141,3 +141,24 @@ def test_the_hotel_dialogues_are_read_whole(part: str, dialogues: int) -> None:
         tools = {tool["name"]: tool["parameters"] for tool in chat.tools}
         for call in (call for message in chat.messages for call in calls_of(message)):
             assert set(call.arguments) <= set(tools[call.name]["properties"])
+
+
+def test_other_services_are_read_alike_each_with_its_own_schema(tmp_path: Path) -> None:
+    """A folder may hold the hotels' schema, the restaurants', and a service that no schema tells of."""
+    restaurants = [{**SCHEMA[0], "service_name": "Restaurants_1", "description": "A table service"}]
+    (tmp_path / "sgd_hotels_schema.json").write_text(json.dumps(SCHEMA))
+    (tmp_path / "sgd_restaurants_schema.json").write_text(json.dumps(restaurants))
+    call = {"method": "SearchFlight", "parameters": {"to": "Oslo"}}
+    flight = {"service": "Flights_4", "service_call": call, "service_results": []}
+    turns = [
+        {"speaker": "USER", "utterance": "A flight to Oslo.", "frames": []},
+        {"speaker": "SYSTEM", "utterance": "There is none.", "frames": [flight]},
+    ]
+    eaten = dialogue(services=["Restaurants_1"])
+    flown = dialogue(dialogue_id="2_1", services=["Flights_4"], turns=turns)
+    table, seat = read(tmp_path, eaten, flown, schema=None)
+    assert (table.group, seat.group) == ("Restaurants_1", "Flights_4")
+    assert table.messages[0]["content"].startswith("You are a booking agent of a table service.")
+    assert table.tools[0]["parameters"]["required"] == ["place"]
+    assert [tool["name"] for tool in seat.tools] == ["SearchFlight"]
+    assert calls_of(seat.messages[2]) == (Call("SearchFlight", {"to": "Oslo"}),)

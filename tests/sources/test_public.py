@@ -81,12 +81,22 @@ def test_arc_easy_comes_from_the_hub(bare: Path, monkeypatch: pytest.MonkeyPatch
     assert load_knowledge("arc_easy") == [ChoiceItem("arc_easy-M", "Q", ("x", "y"), 1, "arc_easy", "")]
 
 
-def test_schema_guided_hotels_are_picked_from_the_whole(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("domain", "ids", "services"),
+    [
+        ("hotels", {"train": ["1"], "dev": ["3"]}, ["Hotels_1", "Hotels_4"]),
+        ("flights", {"train": ["5"], "dev": []}, ["Flights_1"]),
+    ],
+)
+def test_a_schema_guided_domain_is_picked_from_the_whole(
+    bare: Path, monkeypatch: pytest.MonkeyPatch, domain: str, ids: dict[str, list[str]], services: list[str]
+) -> None:
     def dialogue(name: str, *services: str) -> dict[str, Any]:
         return {"dialogue_id": name, "services": services, "turns": []}
 
     files = {
         "sgd/train/dialogues_001.json": [dialogue("1", "Hotels_1"), dialogue("2", "Hotels_1", "Flights_1")],
+        "sgd/train/dialogues_002.json": [dialogue("5", "Flights_1")],
         "sgd/train/schema.json": [{"service_name": "Hotels_1"}, {"service_name": "Flights_1"}],
         "sgd/dev/dialogues_001.json": [dialogue("3", "Hotels_4")],
         "sgd/dev/schema.json": [{"service_name": "Hotels_4"}],
@@ -100,14 +110,14 @@ def test_schema_guided_hotels_are_picked_from_the_whole(bare: Path, monkeypatch:
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
     serve(monkeypatch, packed.getvalue())
-    folder = fetch("sgd_hotels").parent
+    folder = fetch(f"sgd_{domain}").parent
     found = {
-        part: [json.loads(line)["dialogue_id"] for line in (folder / f"sgd_hotels_{part}.jsonl").open()]
+        part: [json.loads(line)["dialogue_id"] for line in (folder / f"sgd_{domain}_{part}.jsonl").open()]
         for part in ("train", "dev")
     }
-    assert found == {"train": ["1"], "dev": ["3"]}
-    schema = json.loads((folder / "sgd_hotels_schema.json").read_text())
-    assert [service["service_name"] for service in schema] == ["Hotels_1", "Hotels_4"]
+    assert found == ids
+    schema = json.loads((folder / f"sgd_{domain}_schema.json").read_text())
+    assert [service["service_name"] for service in schema] == services
 
 
 def test_without_network_the_way_out_is_named(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:

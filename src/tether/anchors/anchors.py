@@ -112,6 +112,21 @@ class AnchorSet:
         return table
 
 
+def joined(sets: Sequence[AnchorSet]) -> AnchorSet:
+    """Anchors of one base, and of models that were tuned from it, as one set.
+
+    Args:
+        sets: The base's own first; all with the same k.
+    """
+    return AnchorSet(
+        [anchor for one in sets for anchor in one.anchors],
+        torch.cat([one.top_ids for one in sets]),
+        torch.cat([one.top_logprobs for one in sets]),
+        sets[0].base,
+        sets[0].revision,
+    )
+
+
 def load_anchors(folder: Path) -> AnchorSet:
     """Read an anchor folder.
 

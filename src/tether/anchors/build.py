@@ -60,27 +60,52 @@ def build_anchors(model: LocalModel, revision: str, settings: AnchorSettings) ->
     Returns:
         Anchors of the groups "general" and "safety".
     """
-    prompts = _prompts(model, settings)
-    asked = [model.ask(prompt) for _, _, prompt in prompts]
+    asked = [
+        Asked(group, split, prompt, model.ask(prompt)) for group, split, prompt in _prompts(model, settings)
+    ]
+    tokens, temperature = settings.answer_tokens, settings.answer_temperature
+    return answered(model, asked, revision, tokens, temperature, settings.top_k, settings.seed)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An anchor before it is answered; ``ids`` are of the rendered prompt."""
+
+    group: str
+    split: str
+    prompt: str
+    ids: list[int]
+
+
+def answered(
+    model: LocalModel,
+    asked: Sequence[Asked],
+    revision: str,
+    answer_tokens: int,
+    temperature: float,
+    top_k: int,
+    seed: int = 0,
+) -> AnchorSet:
+    """Let a model answer, and keep its top-k log-probabilities; the arguments as in ``AnchorSettings``."""
     answers = model.generate_ids(
-        asked,
-        max_new_tokens=settings.answer_tokens,
-        label="The base answers its anchors",
-        temperature=settings.answer_temperature,
-        seed=settings.seed,
+        [one.ids for one in asked],
+        max_new_tokens=answer_tokens,
+        label="Answering the anchors",
+        temperature=temperature,
+        seed=seed,
     )
     anchors = [
         Anchor(
-            group,
-            split,
-            prompt,
+            one.group,
+            one.split,
+            one.prompt,
             str(model.tokenizer.decode(answer, skip_special_tokens=True)),
-            list(ids),
+            list(one.ids),
             answer,
         )
-        for (group, split, prompt), ids, answer in zip(prompts, asked, answers, strict=True)
+        for one, answer in zip(asked, answers, strict=True)
     ]
-    return cache_anchors(model, anchors, revision, settings.top_k)
+    return cache_anchors(model, anchors, revision, top_k)
 
 
 def cache_anchors(model: LocalModel, anchors: Sequence[Anchor], revision: str, top_k: int) -> AnchorSet:
@@ -88,7 +113,7 @@ def cache_anchors(model: LocalModel, anchors: Sequence[Anchor], revision: str, t
     head = model.model.get_output_embeddings()
     ids, logprobs = [], []
     pad_id = int(model.tokenizer.pad_token_id)
-    for states in answer_states(model.model, anchors, pad_id, "Caching what the base thinks of its anchors"):
+    for states in answer_states(model.model, anchors, pad_id, "Caching what the model thinks of its anchors"):
         with torch.inference_mode():
             top = log_softmax(head(states).float(), dim=-1).topk(top_k, dim=-1)
         ids.append(top.indices.int().cpu())

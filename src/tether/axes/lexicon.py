@@ -1,7 +1,7 @@
-"""The words of hotel talk: every table by which a step is read from a text, in one place.
+"""The words of booking talk: every table by which a step is read from a text, in one place.
 
 All patterns meet lower-case text. They were tuned on the training dialogues of the Schema-Guided Dialogue
-set's hotel services and on the built-in hotel dialogues.
+set's hotel services and on the built-in dialogues, hotels first; restaurants and flights add a few words.
 """
 
 from __future__ import annotations
@@ -50,6 +50,10 @@ ASKED = {
         r"prefer"
     ),
     "reference": r"\breference\b",
+    "cuisine": r"\bcuisines?\b|\b(kind|type|sort) of food\b",
+    "time": r"\b(what|which) time\b(?!.*check)",
+    "origin": r"\bfly(ing)? from\b",
+    "destination": r"\bfly(ing)? to\b",
     "change": r"what (would you like|should i|do you want)( me)?( to)? change",
 }
 """What an asking sentence asks about."""
@@ -133,6 +137,8 @@ FEATURES = {
     "parking": r"\bparking\b|\bcar park\b",
     "pool": r"\b(swimming )?pool\b|\bswim\w*\b",
     "gym": r"\bgym\b|\bfitness\b",
+    "terrace": r"\bterrace\b",
+    "luggage": r"\bluggage\b|\bbaggage\b",
 }
 NEGATION = (
     r"\bno\b|\bnot\b|n'?t\b|\bnope\b|\bwithout\b|\bunfortunately\b|\bcannot\b|\bnever\b|\bprohibit\w*|"

@@ -19,24 +19,30 @@ if TYPE_CHECKING:
 
 TODAY = "Friday, 2019-03-01"  # the day on which every dialogue of the set takes place
 SHOWN_RESULTS = 3
-SCHEMA_FILES = ("sgd_hotels_schema.json", "schema.json")
+SCHEMA_FILES = ("schema.json", "sgd_*_schema.json")
+
+Tools = dict[str, tuple[dict[str, Any], ...]]
+"""Tools of each service."""
 
 
 class SchemaGuided:
     """Reads the dialogues of one file.
 
     Args:
-        path: The file; its schema is looked for beside it, and else made up from the dialogues' calls.
+        path: The file; schemas are looked for beside it, and a service that none describes gets its tools
+            from the dialogues' calls.
         rows: The file's dialogues.
     """
 
     def __init__(self, path: Path, rows: list[dict[str, Any]]) -> None:
         """Find the services' tools."""
-        found = [path.with_name(name) for name in SCHEMA_FILES if path.with_name(name).is_file()]
-        if found:
-            self.tools, self.about = _read_schema(found[0])
-        else:
-            self.tools, self.about = _inferred_tools(rows), {}
+        self.tools: Tools = _inferred_tools(rows)
+        self.about: dict[str, str] = {}
+        for pattern in SCHEMA_FILES:
+            for found in sorted(path.parent.glob(pattern)):
+                tools, about = _read_schema(found)
+                self.tools |= tools
+                self.about |= about
 
     def chat(self, row: dict[str, Any], where: str) -> Chat:
         """One dialogue.
@@ -67,7 +73,7 @@ class SchemaGuided:
         return {"role": "system", "content": f"You are a booking agent of {purpose}. Today is {TODAY}."}
 
 
-def _read_schema(path: Path) -> tuple[dict[str, tuple[dict[str, Any], ...]], dict[str, str]]:
+def _read_schema(path: Path) -> tuple[Tools, dict[str, str]]:
     """Tools and description of each service."""
     try:
         services = json.loads(path.read_text(encoding="utf-8"))
@@ -124,7 +130,7 @@ def _parameter(slot: dict[str, Any]) -> dict[str, Any]:
     return {**parameter, "enum": slot["possible_values"]} if slot["is_categorical"] else parameter
 
 
-def _inferred_tools(rows: list[dict[str, Any]]) -> dict[str, tuple[dict[str, Any], ...]]:
+def _inferred_tools(rows: list[dict[str, Any]]) -> Tools:
     """Without a schema, a tool has the parameters of the calls seen; those always there are required."""
     seen: dict[str, dict[str, list[dict[str, str]]]] = {}
     for row in rows:

@@ -11,6 +11,8 @@ import torch
 from peft import LoraConfig
 
 from tether import bases
+from tether.anchors.anchors import joined
+from tether.anchors.learned import learned_anchors
 from tether.anchors.store import anchors_for
 from tether.chatdata.rendering import Renderer
 from tether.errors import UserError
@@ -19,10 +21,13 @@ from tether.hosted.services import named_at
 from tether.hosted.tuning import tune
 from tether.hosted.wire import Order
 from tether.inference import LocalModel
+from tether.methods.place import ALONE, Place
 from tether.training.batches import IGNORED, as_row
+from tether.training.certificate import Certifier
 from tether.training.cost import Cost
 from tether.training.geometry import measure_geometry
 from tether.training.loop import fit
+from tether.training.stack import stack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,6 +79,7 @@ class Run:
         seed: Of everything random.
         anchors_folder: The user's own anchors; None is the base's own, made or shipped.
         yes: Whether the user has agreed to what a service will charge.
+        place: In a sequence of domains.
     """
 
     def __init__(
@@ -86,9 +92,10 @@ class Run:
         seed: int = 0,
         anchors_folder: Path | None = None,
         yes: bool = False,
+        place: Place = ALONE,
     ) -> None:
         self.base, self.train, self.select, self.out, self.yes = base, train, select, out, yes
-        self.settings, self.seed, self._anchors_folder = settings, seed, anchors_folder
+        self.settings, self.seed, self._anchors_folder, self.place = settings, seed, anchors_folder, place
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -102,16 +109,29 @@ class Run:
 
     @cached_property
     def anchors(self) -> AnchorSet:
-        """What must not change."""
-        return anchors_for(self.base, self._anchors_folder)
+        """What must not change: the base's answers, and those of the models that learned domains before."""
+        own = anchors_for(self.base, self._anchors_folder)
+        top_k = own.top_ids.shape[1]
+        return joined([own, *(learned_anchors(one, self.base, top_k) for one in self.place.learned)])
+
+    def certifier(self, epsilons: dict[str, float]) -> Certifier:
+        """Compares models with whoever answered the anchors; what is given out is bfloat16, so it is that."""
+        learned = {one.group: one.folder for one in self.place.learned}
+        own = [group for group in self.anchors.groups if group not in learned]
+        pad_id = int(self.tokenizer.pad_token_id)
+        certifier = Certifier(bases.load_model(self.base), self.anchors, pad_id, epsilons, own)
+        for group, folder in learned.items():
+            certifier.refer(bases.load_tuned(self.base, folder), [group])
+        return certifier
 
     def parametrisation(self, own: str) -> str:
         """What is trained: as the settings say, else the method's ``own``."""
         return self.settings.parametrisation or own
 
     def load(self, parametrisation: str) -> PreTrainedModel:
-        """The base, in the precision that the parametrisation trains in."""
-        return bases.load_model(self.base, torch.float32 if parametrisation == "full" else torch.bfloat16)
+        """Where training starts, the base or what it became, in the parametrisation's precision."""
+        dtype = torch.float32 if parametrisation == "full" else torch.bfloat16
+        return bases.load_tuned(self.base, self.place.start, dtype)
 
     def fit(
         self,
@@ -143,7 +163,7 @@ class Run:
         return tuned, cost, rate
 
     def measured(self, model: PreTrainedModel) -> Path:
-        """The file of the domain's and the anchors' geometry as ``model``, the base, sees it.
+        """The file of the domain's and the anchors' geometry as ``model``, before training, sees it.
 
         It lies with the checkpoints, so that a run that goes on need not measure again.
         """
@@ -182,6 +202,8 @@ class Run:
             bases.to_bfloat16(model)  # as the base had it; the float32 was for the optimizer
             self.tokenizer.save_pretrained(self.out)
         model.save_pretrained(self.out)
+        if parametrisation == "lora" and self.place.start:
+            stack(self.place.start, self.out)
         tuned = Tuned(self.out, parametrisation, rate, cost, extra)
         record = {
             "base": self.base.name,
@@ -191,6 +213,7 @@ class Run:
             "seed": self.seed,
             "training": self.settings.model_dump(),
             "cost": cost.record(),
+            "learned": [one.group for one in self.place.learned],
             **extra,
         }
         bases.write_json(self.out / bases.RECORD_FILE, record)

@@ -6,10 +6,11 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from tether.methods.registry import method
 from tether.training.anchored import Anchoring
 from tether.training.budget import Budget
-from tether.training.certificate import Certifier
 from tether.training.geometry import Geometry
 from tether.training.rewind import WHOLE, Rewind, dialogue_loss, select_drift
 from tether.training.shaping import Shaping
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from tether.methods.run import Run, Tuned
+    from tether.training.certificate import Certifier
 
 # First study: at 0.05 and 0.015 measured, 96.5% of AdvBench was refused where the base refuses 97.7%.
 GROUP_BUDGETS = {"general": 0.05, "safety": 0.03}
@@ -47,13 +49,11 @@ def tether(
 ) -> Tuned:
     """The domain is learned in directions that the model's own answers leave free, under a drift budget."""
     parametrisation = run.parametrisation("lora")
-    epsilons = budgets(budget, run.anchors.groups)
+    epsilons = run.place.shares(budgets(budget, run.anchors.groups))
+    certifier = run.certifier(epsilons)
     model = run.load(parametrisation)
-    # While the model is the base, and in the precision in which it is given out: rounding is no drift.
-    given_out = model if parametrisation == "lora" else run.load("lora")
-    certifier = Certifier(given_out, run.anchors, run.tokenizer.pad_token_id, epsilons)
-    before = WeightUpdate(model, given_out.dtype) if parametrisation == "full" else None
-    del given_out
+    # In the precision in which it is given out: rounding is no drift.
+    before = WeightUpdate(model, torch.bfloat16) if parametrisation == "full" else None
     started = time.perf_counter()
     measured = run.measured(model) if geometry else None
     # Only the filters stay in memory while it trains.

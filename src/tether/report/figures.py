@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
+from tether.report import sequence
 from tether.report.drawing import GRID, INK, WIDTH, plain_frame
 from tether.report.words import (
     AXIS_NAMES,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's palette: told apart by colour-blind readers, and readable on white and on near-black.
 OURS, PLAIN, OTHER, BEFORE = "#0072b2", "#d55e00", "#56a088", "#9aa3ad"
-NAMES = (*AXES, "trade-off")
+NAMES = ("sequence", *AXES, "trade-off")
 BAR = 0.38
 LABEL = 0.19  # height of a name in a column, inches
 FEW = 8  # with more methods than that, the whiskers of the others step back
@@ -44,7 +45,7 @@ def figures(results: StudyResults) -> dict[str, Figure]:
     Returns:
         Figures by file name without ending, in the order in which they are shown.
     """
-    drawn = {}
+    drawn = {NAMES[0]: sequence.lines(results, _colours(results))} if results.stages else {}
     for axis in AXES:
         rows = [(n, m.summary[axis]) for n, m in results.methods.items() if axis in m.summary]
         rows = [(name, summary) for name, summary in rows if summary.delta is not None]
@@ -251,6 +252,8 @@ def describe(axis: str, results: StudyResults) -> str:
     Returns:
         One sentence.
     """
+    if axis == NAMES[0]:
+        return sequence.describe(results)
     if axis == NAMES[-1]:
         return "Change in proficiency against change in safety and in knowledge, one point per method."
     parts = [

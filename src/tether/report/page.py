@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from markupsafe import Markup
 
-from tether.report import drawing, markdown, tables
+from tether.report import drawing, markdown, sequence, tables
 from tether.report import figures as charts
 from tether.report.examples import examples
 from tether.report.headline import headline_sentences, warnings
@@ -70,6 +70,7 @@ def _page(run: Path, results: StudyResults, drawn: dict[str, Figure]) -> str:
                 {"svg": Markup(drawing.inline(figure)), "words": charts.describe(name, results)}
                 for name, figure in drawn.items()
             ],
+            stages=sequence.stages(results) if results.stages else None,
             tables=[tables.comparisons(results), tables.certificates(results), tables.sweeps(results)],
             training=tables.training(results),
             examples={AXIS_NAMES[axis]: found for axis, found in examples(run, results).items()},
@@ -93,6 +94,7 @@ def _markdown(results: StudyResults, drawn: list[str]) -> str:
         warnings(results),
         [
             tables.overview(results),
+            *([sequence.stages(results)] if results.stages else []),
             tables.outcomes(results),
             *([f"Not measured: {markdown.escape(', '.join(missing))}."] if missing else []),
             *([f"## Charts\n\n{pictures}"] if drawn else []),

@@ -24,10 +24,25 @@ def summary_text(results: StudyResults, page: Path) -> str:
     written = io.StringIO()
     screen = Console(file=written, width=WIDTH)
     screen.print(_outcomes(results))
+    if results.stages:
+        screen.print(_stages(results))
     for sentence in (*headline_sentences(results), *warnings(results)):
         screen.print(f"\n{sentence}", highlight=False, markup=False)
     # Not through rich, which would break a long path into lines.
     return f"{written.getvalue().rstrip()}\n\nReport: {page}"
+
+
+def _stages(results: StudyResults) -> Table:
+    """A sequence's levels after each domain."""
+    from tether.report import sequence  # draws with matplotlib, which other studies' tables do not need
+
+    content = sequence.stages(results)
+    table = Table(title=content.title)
+    for place, column in enumerate(content.columns):
+        table.add_column(column, justify="left" if place < content.texts else "right")
+    for row in content.rows:
+        table.add_row(*row.cells)
+    return table
 
 
 def _outcomes(results: StudyResults) -> Table:

@@ -18,6 +18,7 @@ from tether.results.record import (
     GroupDrift,
     MethodResult,
     SeedResult,
+    StageResult,
     StudyResults,
     Summary,
     SweepPoint,
@@ -25,6 +26,7 @@ from tether.results.record import (
     read_results,
     write_results,
 )
+from tether.results.stages import stage_result
 
 __all__ = [
     "AXES",
@@ -38,6 +40,7 @@ __all__ = [
     "Paired",
     "Records",
     "SeedResult",
+    "StageResult",
     "StudyResults",
     "Summary",
     "SweepPoint",
@@ -51,6 +54,7 @@ __all__ = [
     "read_items",
     "read_results",
     "safety_parts",
+    "stage_result",
     "summarise",
     "summarise_drift",
     "summarise_method",

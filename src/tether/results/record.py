@@ -151,6 +151,19 @@ class SweepPoint(_Record):
     chosen: bool = False
 
 
+class StageResult(_Record):
+    """All methods after one domain of a sequence was learned.
+
+    Attributes:
+        domain: What was learned last.
+        methods: By method and column, the change from its base: a column for each source of proficiency, by
+            its name, and one for each other axis.
+    """
+
+    domain: str
+    methods: dict[str, dict[str, Summary]] = {}
+
+
 class StudyResults(BaseModel):
     """results.json.
 
@@ -162,6 +175,8 @@ class StudyResults(BaseModel):
         methods: Results by method.
         comparisons: Method against method.
         sweeps: Every learning rate tried, by method.
+        stages: Of a sequence of domains, all that was measured after each, in order; ``methods`` and
+            ``comparisons`` are of the last.
     """
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
@@ -173,6 +188,7 @@ class StudyResults(BaseModel):
     methods: dict[str, MethodResult] = {}
     comparisons: list[Comparison] = []
     sweeps: dict[str, list[SweepPoint]] = {}
+    stages: list[StageResult] = []
 
 
 def write_results(path: Path, results: StudyResults) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tether.bases import EMBEDDED, resolve, sha256_of
-from tether.config import CONVERSATION_TRIALS, HOTEL_DIALOGUES, did_you_mean
+from tether.config import CONVERSATION_TRIALS, HOTEL_DIALOGUES, SCHEMA_GUIDED, SMALL_DOMAINS, did_you_mean
 from tether.errors import UserError
 from tether.sources.harness import PREFIX, HarnessItem, harness_fingerprint, load_harness
 from tether.sources.items import ChoiceItem, OpenItem, SafetyItem, parse_knowledge, parse_safety, sample
@@ -32,9 +32,13 @@ BUILTIN: dict[str, tuple[Kind, tuple[str, ...]]] = {
     "builtin:stereotypes": ("safety", ("stereotypes.jsonl",)),
     "builtin:knowledge": ("knowledge", ("knowledge_choice.jsonl", "knowledge_open.jsonl")),
     "builtin:hotels": ("chats", ()),
-    **{name: ("chats", ()) for name in CONVERSATION_TRIALS},
+    **{name: ("chats", ()) for name in (*SMALL_DOMAINS, *CONVERSATION_TRIALS)},
 }
-GENERATED = ("builtin:hotels", *CONVERSATION_TRIALS)
+# Generated sources, and the package whose code makes them.
+GENERATORS = {
+    **dict.fromkeys(("builtin:hotels", *CONVERSATION_TRIALS), "tether.agent"),
+    **dict.fromkeys(SMALL_DOMAINS, "tether.domains"),
+}
 
 
 def load_safety(
@@ -93,9 +97,9 @@ def load_dialogues(name: str, *, split: Split, limit: int | None = None, seed: i
     """The dialogues of a source.
 
     Args:
-        name: ``builtin:hotels``, ``builtin:conversations``, ``sgd_hotels``, or a chat file.
+        name: ``builtin:hotels`` or another built-in domain, ``sgd_hotels`` or another, or a chat file.
         split: Which part of a set that has parts; Schema-Guided Dialogue's dev part serves as "test" too.
-        limit: So many: generated for the built-in hotel, else a seeded sample; None is all.
+        limit: So many: generated for a built-in domain, else a seeded sample; None is all.
         seed: Of the sample.
 
     Raises:
@@ -106,6 +110,10 @@ def load_dialogues(name: str, *, split: Split, limit: int | None = None, seed: i
         from tether.agent import generate
 
         return generate(limit or HOTEL_DIALOGUES[split], seed=seed, split=split)
+    if name in SMALL_DOMAINS:
+        from tether import domains
+
+        return domains.generate(SMALL_DOMAINS[name], limit or HOTEL_DIALOGUES[split], seed=seed, split=split)
     if name in CONVERSATION_TRIALS:
         from tether.agent.examples import gold_chats
 
@@ -131,13 +139,13 @@ def builtin_prompts(use: Use) -> list[SafetyItem]:
 
 
 def fingerprint(name: str, split: Split = "test") -> dict[str, str]:
-    """The sha256 of each file that a source is read from; of the generator itself for the built-in hotel."""
+    """The sha256 of each file that a source is read from; of the generator itself for a built-in domain."""
     if name.startswith(PREFIX):
         return harness_fingerprint(name)
-    if name in GENERATED:
-        folder = Path(str(resources.files("tether.agent")))
+    if name in GENERATORS:
+        folder = Path(str(resources.files(GENERATORS[name])))
         code = sorted(file for file in folder.iterdir() if file.suffix in (".py", ".yaml"))
-        return {"tether.agent": hashlib.sha256(b"".join(file.read_bytes() for file in code)).hexdigest()}
+        return {GENERATORS[name]: hashlib.sha256(b"".join(file.read_bytes() for file in code)).hexdigest()}
     files = [_package_file(file) for file in BUILTIN[name][1]] if name in BUILTIN else [_file(name, split)]
     return {file.name: sha256_of(file) for file in files}
 
@@ -177,8 +185,8 @@ def _names(kind: Kind) -> list[str]:
 
 
 def _file(name: str, split: Split = "test") -> Path:
-    if name == "sgd_hotels":
-        return locate(name, f"sgd_hotels_{'train' if split == 'train' else 'dev'}.jsonl")
+    if name in SCHEMA_GUIDED:
+        return locate(name, f"{name}_{'train' if split == 'train' else 'dev'}.jsonl")
     return locate(name) if name in PUBLIC else Path(name).expanduser()
 
 

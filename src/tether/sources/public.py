@@ -12,10 +12,12 @@ import tarfile
 import tempfile
 import urllib.request
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tether.bases import cache_folder
+from tether.config import SCHEMA_GUIDED
 from tether.errors import UserError
 from tether.progress import say
 
@@ -144,8 +146,9 @@ def _fetch_arc_easy(folder: Path) -> None:
     )
 
 
-def _fetch_sgd_hotels(folder: Path) -> None:
-    """Keep the dialogues that speak of nothing but hotels, and the hotel services of all parts' schemas."""
+def _fetch_sgd(domain: str, folder: Path) -> None:
+    """Keep the dialogues that speak of nothing but one domain, and its services of all parts' schemas."""
+    start = f"{domain.capitalize()}_"
     parts: dict[str, list[dict[str, Any]]] = {"train": [], "dev": []}
     schema: dict[str, dict[str, Any]] = {}
     with tarfile.open(fileobj=io.BytesIO(download(SGD_URL)), mode="r:gz") as archive:
@@ -155,17 +158,23 @@ def _fetch_sgd_hotels(folder: Path) -> None:
                 continue
             if path.name == "schema.json":
                 services = json.load(file)
-                schema |= {s["service_name"]: s for s in services if s["service_name"].startswith("Hotels_")}
+                schema |= {s["service_name"]: s for s in services if s["service_name"].startswith(start)}
             elif path.name.startswith("dialogues_"):
-                parts[path.parent.name] += [d for d in json.load(file) if _only_hotels(d)]
+                parts[path.parent.name] += [d for d in json.load(file) if _speaks_only_of(start, d)]
     for part, dialogues in parts.items():
-        _write_rows(folder / f"sgd_hotels_{part}.jsonl", dialogues)
+        _write_rows(folder / f"sgd_{domain}_{part}.jsonl", dialogues)
     services = [schema[name] for name in sorted(schema)]
-    (folder / "sgd_hotels_schema.json").write_text(json.dumps(services, indent=1), encoding="utf-8")
+    path = folder / f"sgd_{domain}_schema.json"
+    path.write_text(json.dumps(services, indent=1), encoding="utf-8")
 
 
-def _only_hotels(dialogue: dict[str, Any]) -> bool:
-    return all(service.startswith("Hotels_") for service in dialogue["services"])
+def _speaks_only_of(start: str, dialogue: dict[str, Any]) -> bool:
+    return all(service.startswith(start) for service in dialogue["services"])
+
+
+def _sgd(domain: str) -> PublicSet:
+    files = tuple(f"sgd_{domain}_{part}" for part in ("train.jsonl", "dev.jsonl", "schema.json"))
+    return PublicSet("chats", files, "CC BY-SA 4.0", partial(_fetch_sgd, domain))
 
 
 PUBLIC: dict[str, PublicSet] = {
@@ -174,10 +183,5 @@ PUBLIC: dict[str, PublicSet] = {
     "toxigen": PublicSet("safety", ("toxigen_test.jsonl",), "terms on its hub page", _fetch_toxigen),
     "dolly": PublicSet("knowledge", ("dolly_dev.jsonl",), "CC BY-SA 3.0", _fetch_dolly),
     "arc_easy": PublicSet("knowledge", ("arc_easy_test.jsonl",), "CC BY-SA 4.0", _fetch_arc_easy),
-    "sgd_hotels": PublicSet(
-        "chats",
-        ("sgd_hotels_train.jsonl", "sgd_hotels_dev.jsonl", "sgd_hotels_schema.json"),
-        "CC BY-SA 4.0",
-        _fetch_sgd_hotels,
-    ),
+    **{name: _sgd(name.removeprefix("sgd_")) for name in SCHEMA_GUIDED},
 }

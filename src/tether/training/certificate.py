@@ -12,6 +12,7 @@ from tether.bases import Base, write_json
 from tether.progress import say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import torch
@@ -83,6 +84,7 @@ class Certifier:
         anchors: The anchors.
         pad_id: The tokenizer's pad token.
         epsilons: Budget by group; without one, every group is measured.
+        groups: The groups that the base answered, if not all; the rest need ``refer``.
     """
 
     def __init__(
@@ -91,15 +93,20 @@ class Certifier:
         anchors: AnchorSet,
         pad_id: int,
         epsilons: dict[str, float] | None = None,
+        groups: Sequence[str] | None = None,
     ) -> None:
+        self.anchors, self.pad_id, self.epsilons, self.seconds = anchors, pad_id, epsilons or {}, 0.0
+        self._answered: dict[str, tuple[torch.nn.Module, list[torch.Tensor]]] = {}
+        self.refer(model, anchors.groups if groups is None else groups)
+
+    def refer(self, model: PreTrainedModel, groups: Sequence[str]) -> None:
+        """Compare with this model on the groups that it answered."""
         started = time.perf_counter()
-        self.anchors, self.pad_id, self.epsilons = anchors, pad_id, epsilons or {}
-        self._head = copy.deepcopy(model.get_output_embeddings())
-        self._states = {
-            group: answer_states(model, self._certify(group), pad_id, f"The base on its {group} anchors")
-            for group in anchors.groups
-        }
-        self.seconds = time.perf_counter() - started
+        head = copy.deepcopy(model.get_output_embeddings())
+        for group in groups:
+            states = answer_states(model, self._certify(group), self.pad_id, f"Before, on {group} anchors")
+            self._answered[group] = head, states
+        self.seconds += time.perf_counter() - started
 
     def _certify(self, group: str) -> list[Anchor]:
         return [self.anchors.anchors[i] for i in self.anchors.indices(group, "certify")]
@@ -109,14 +116,14 @@ class Certifier:
         head = model.get_output_embeddings()
         return {
             group: [
-                exact_drift(base, self._head, states, head).cpu()
-                for base, states in zip(
+                exact_drift(before, head_before, states, head).cpu()
+                for before, states in zip(
                     kept,
                     answer_states(model, self._certify(group), self.pad_id, f"Drift on {group}"),
                     strict=True,
                 )
             ]
-            for group, kept in self._states.items()
+            for group, (head_before, kept) in self._answered.items()
         }
 
     def certify(self, model: PreTrainedModel, alpha: float = 1.0, pull: float = 0.0) -> Certificate:
