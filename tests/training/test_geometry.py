@@ -1,11 +1,20 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tether.training.geometry import LARGEST, Geometry
+from tether.training.batches import as_row
+from tether.training.geometry import LARGEST, Geometry, measure_geometry
+from tether.training.update import linear_layers
+
+if TYPE_CHECKING:
+    from tether.anchors.anchors import AnchorSet
+    from tether.chatdata.chats import Chat
+    from tether.inference import LocalModel
 
 WIDTH, ROWS = 6, 3
 seeds = st.integers(0, 10_000)
@@ -93,6 +102,30 @@ def test_the_bound_on_the_size_binds_and_costs_little(pull: float) -> None:
     assert held.norm() <= LARGEST * learned.norm() * (1 + 1e-6)
     least, most = (cost(one, learned, geometry, pull) for one in (free, plain))
     assert cost(held, learned, geometry, pull) <= least + 0.25 * (most - least), "three quarters of the gain"
+
+
+@pytest.mark.parametrize("pull", [0.3, 3.0])
+def test_so_it_is_in_a_model(live: LocalModel, hotels: list[Chat], anchors: AnchorSet, pull: float) -> None:
+    """Of the first gradient of every layer."""
+    geometry = measure_geometry(live, hotels, anchors)
+    rows = [as_row(live.renderer.encode(chat)) for chat in hotels[:4]]
+    for row in rows:
+        ids, labels = torch.tensor([row["input_ids"]]), torch.tensor([row["labels"]])
+        live.model(input_ids=ids, labels=labels).loss.backward()
+    layers, filters = linear_layers(live.model), geometry.filters(pull)
+    grown, costs, least = [], 0.0, 0.0
+    for name in geometry.domain:
+        layer = Geometry({"layer": geometry.domain[name]}, {"layer": geometry.anchors[name]})
+        learned = layers[name].weight.grad
+        assert learned is not None
+        held, free = layer.held("layer", learned, pull), learned @ filters[name]
+        assert held.norm() <= LARGEST * learned.norm() * (1 + 1e-4), name
+        grown.append(float(free.norm() / learned.norm()))
+        whole = energy(learned, layer.domain["layer"])
+        costs += cost(held, learned, layer, pull) / whole
+        least += cost(free, learned, layer, pull) / whole
+    assert max(grown) > 1.2, "without the bound some layer's is enlarged"
+    assert costs <= 1.1 * least
 
 
 def text_moments() -> tuple[torch.Tensor, torch.Tensor]:
