@@ -55,7 +55,7 @@ def asked(base: Base, **changes: Any) -> Study:
             "tether": {"budget": {"general": 0.02, "safety": 0.01}, "rank": 4, "learning_rate": 1e-2},
         },
         "training": {"max_steps": 2, "batch_tokens": 2048, "dialogues": 12},
-        "limits": {**dict.fromkeys(DOMAINS, 2), "builtin:safety": 6, "builtin:knowledge": 6},
+        "limits": {**dict.fromkeys(DOMAINS, 1), "builtin:safety": 4, "builtin:knowledge": 4},
     }
     return Study.model_validate({**said, **changes})
 
@@ -190,7 +190,7 @@ def test_a_dry_run_tells_of_every_domain(base: Base) -> None:
     lines = "\n".join(sequence.check(asked(base)))
     for domain in DOMAINS:
         assert f"data {domain}: 11 dialogues to train on, 1 kept aside" in lines
-        assert f"proficiency: {domain}, 2 items" in lines
+        assert f"proficiency: {domain}, 1 items" in lines
     assert "one after the other: builtin:hotels, builtin:restaurants" in lines
 
 
