@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from tether.progress import task
-from tether.reading import Opening, Reading, batches_by_length, pad
+from tether.reading import Opening, Reading, batches_by_length
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,10 +65,10 @@ def _scored(
     pairs: Sequence[tuple[int, Sequence[int]]],
 ) -> list[list[float]]:
     """Token log-probabilities of each (index of a context, continuation); contexts without the opening."""
-    ids, there = pad(contexts, model.tokenizer.pad_token_id, left=True)
+    ids, there = model.padded(contexts, left=True)
     reading = opening.readings(len(contexts))
     # The context's last position predicts a continuation's first token.
-    out = reading.read(model.model, ids.to(model.device), there.to(model.device), logits_to_keep=1)
+    out = reading.read(model.model, ids, there, logits_to_keep=1)
     first = out.logits[:, -1].float().log_softmax(-1)
     results = [[float(first[place, ids[0]])] if ids else [] for place, ids in pairs]
     longer = [index for index, (_, ids) in enumerate(pairs) if len(ids) > 1]
@@ -85,8 +85,7 @@ def _further(
     model: LocalModel, contexts: Reading, pairs: Sequence[tuple[int, Sequence[int]]]
 ) -> list[list[float]]:
     """Log-probabilities of all but the first token of each (row of the contexts, continuation)."""
-    ids, there = pad([ids for _, ids in pairs], model.tokenizer.pad_token_id)
-    ids, there = ids.to(model.device), there.to(model.device)
+    ids, there = model.padded([ids for _, ids in pairs])
     reading = contexts.fork(torch.tensor([row for row, _ in pairs], device=model.device))
     # Nobody asks what a continuation's last token predicts.
     logits = reading.read(model.model, ids[:, :-1], there[:, 1:]).logits
