@@ -107,7 +107,7 @@ def log_probability(live: LocalModel, context: list[int], continuation: list[int
 def test_log_likelihoods_are_those_of_each_row_alone(
     live: LocalModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(continuations, "SCORE_TOKENS", 64)  # several batches, some of one row
+    monkeypatch.setattr(continuations, "PASS_TOKENS", 64)  # several batches, some of one row
     pairs = [
         (live.ask(text), live.ask(other)[:length])
         for text, other, length in zip(TOLD, TOLD[::-1], (1, 3, 9, 5), strict=True)

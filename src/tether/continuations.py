@@ -13,15 +13,14 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from tether.progress import task
-from tether.reading import Opening, Reading, batches_by_length
+from tether.reading import PASS_TOKENS, Opening, Reading, batches_by_length
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tether.inference import LocalModel
 
-SCORE_TOKENS = 1024  # tokens, padding included, of one pass; larger ones take longer a token
-LOGIT_TOKENS = 256  # the same of a pass that keeps a vocabulary of logits a token
+LOGIT_TOKENS = 256  # tokens of a pass that keeps a vocabulary of logits for each
 CACHE_BYTES = 2 << 30  # keys and values of all rows that are scored or answered together
 SOFTMAX_TOKENS = 32  # logits that are copied to float32 at once: they stay in the processor's cache
 
@@ -49,7 +48,7 @@ def token_log_probabilities(
     opening = Opening(model.model, contexts)
     own = [ids[opening.length :] for ids in contexts]
     with task(label, len(contexts)) as progress:
-        for batch in batches_by_length([len(ids) for ids in own], SCORE_TOKENS):
+        for batch in batches_by_length([len(ids) for ids in own], PASS_TOKENS):
             pairs = [(place, ids) for place, index in enumerate(batch) for ids in continuations[index]]
             scored = _scored(model, opening, [own[index] for index in batch], pairs)
             for (place, _), nats in zip(pairs, scored, strict=True):

@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from tether.reading import PASS_TOKENS, Reading, batches_by_length
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tether.inference import LocalModel
-    from tether.reading import Reading
+    from tether.reading import Opening
 
 
 class Sampler:
@@ -24,6 +28,30 @@ class Sampler:
             return logits.max(-1).indices  # argmax takes four times as long in bfloat16
         weights = (logits.float() / self.temperature).softmax(-1)
         return torch.multinomial(weights, 1, generator=self.generator).squeeze(1)
+
+
+def read_prompts(
+    live: LocalModel, opening: Opening, prompts: Sequence[Sequence[int]]
+) -> tuple[Reading, torch.Tensor]:
+    """Read prompts that begin with the opening, in passes with little padding.
+
+    Args:
+        live: The model.
+        opening: What was read already.
+        prompts: Token ids of whole prompts, the longest first.
+
+    Returns:
+        The reading and the logits (rows, vocabulary) of each row's next token.
+    """
+    own = [ids[opening.length :] for ids in prompts]
+    passes = batches_by_length([len(ids) for ids in own], PASS_TOKENS) if opening.roomy else [range(len(own))]
+    readings, logits = [], []
+    for batch in passes:
+        reading = opening.readings(len(batch))
+        ids, there = live.padded([own[index] for index in batch], left=True)
+        logits.append(reading.read(live.model, ids, there, logits_to_keep=1).logits[:, -1])
+        readings.append(reading)
+    return Reading.join(readings), torch.cat(logits)
 
 
 def decode(

@@ -15,7 +15,7 @@ from transformers.cache_utils import CacheLayerMixin
 
 from tether.chatdata.rendering import Renderer
 from tether.continuations import token_log_probabilities
-from tether.decoding import Sampler, decode
+from tether.decoding import Sampler, decode, read_prompts
 from tether.progress import task
 from tether.reading import Opening, Reading, backbone, pad
 from tether.turns import answer_turns, turn_losses
@@ -99,15 +99,13 @@ class LocalModel:
     ) -> list[list[int]]:
         """As ``generate``, but token ids; the end-of-turn token is kept where the model gave one."""
         answers: list[list[int]] = [[] for _ in prompts]
-        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+        order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
         opening = Opening(self.model, prompts)
         sampler = Sampler(temperature, seed, self.device)
         with task(label, len(prompts)) as progress:
             for start in range(0, len(order), GENERATE_ROWS):
                 rows = order[start : start + GENERATE_ROWS]
-                reading = opening.readings(len(rows))
-                ids, there = self.padded([prompts[row][opening.length :] for row in rows], left=True)
-                logits = reading.read(self.model, ids, there, logits_to_keep=1).logits[:, -1]
+                reading, logits = read_prompts(self, opening, [prompts[row] for row in rows])
                 decode(self, reading, logits, [answers[row] for row in rows], max_new_tokens, sampler)
                 progress.advance(len(rows))
         return answers

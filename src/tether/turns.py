@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from tether.continuations import CACHE_BYTES, LOGIT_TOKENS, SCORE_TOKENS, token_nats
+from tether.continuations import CACHE_BYTES, LOGIT_TOKENS, token_nats
 from tether.decoding import Sampler, decode
 from tether.progress import task
-from tether.reading import Opening, Reading, backbone, batches_by_length
+from tether.reading import PASS_TOKENS, Opening, Reading, backbone, batches_by_length
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -77,7 +77,7 @@ def turn_losses(live: LocalModel, chats: Sequence[Chat], *, label: str) -> list[
     dialogues, opening = _opened(live, chats)
     results: list[tuple[float, int]] = [(0.0, 0)] * len(chats)
     with task(label, len(chats)) as progress:
-        for batch in batches_by_length([len(ids) for ids, _ in dialogues], SCORE_TOKENS):
+        for batch in batches_by_length([len(ids) for ids, _ in dialogues], PASS_TOKENS):
             _, _, turns = _read(live, opening, [dialogues[index] for index in batch])
             for place, index in enumerate(batch):
                 results[index] = _loss([turn for turn in turns if turn.row == place])
