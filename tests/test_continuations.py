@@ -40,7 +40,7 @@ def test_how_prompts_share_passes_changes_nothing(
     live: LocalModel, told: Sequence[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = scored(live, told)
-    monkeypatch.setattr(continuations, "SCORE_TOKENS", 1)
+    monkeypatch.setattr(continuations, "PASS_TOKENS", 1)
     monkeypatch.setattr(continuations, "LOGIT_TOKENS", 1)
     for left, right in zip(scored(live, told), together, strict=True):
         for one, other in zip(left, right, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers.cache_utils import DynamicCache
 
-from tether import continuations, inference
+from tether import continuations, inference, turns
 from tether.cache import CACHE_STEP, roomy_cache
 from tether.reading import Memory, batches_by_length, pad
 
@@ -86,16 +87,36 @@ def test_what_was_read_of_a_conversation_is_not_read_again(live: LocalModel) -> 
     assert rest == [ids[19:25], ids[29:30]], "but a token, for something must be read"
 
 
-def test_agent_turns_are_answered_as_from_their_own_prompts(live: LocalModel, hotels: list[Chat]) -> None:
+@pytest.mark.parametrize("tokens", [1, 4, 16])
+def test_agent_turns_are_answered_as_from_their_own_prompts(
+    live: LocalModel, hotels: list[Chat], tokens: int
+) -> None:
     chats = hotels[:3]
     prompts = [
         live.renderer.prompt_ids(chat.messages[:turn], chat.tools)
         for chat in chats
         for turn in chat.agent_turns
     ]
-    expected = iter(live.generate(prompts, max_new_tokens=16))
-    answers = live.generate_agent_turns(chats, max_new_tokens=16)
-    assert answers == [[next(expected) for _ in chat.agent_turns] for chat in chats]
+    expected = iter(live.generate(prompts, max_new_tokens=tokens))
+    found = live.generate_agent_turns(chats, max_new_tokens=tokens)
+    assert [answers for answers, _ in found] == [[next(expected) for _ in chat.agent_turns] for chat in chats]
+    for (_, loss), alone in zip(found, live.chat_losses(chats), strict=True):
+        assert loss == pytest.approx(alone, abs=1e-3)
+
+
+def test_gold_turns_that_are_the_model_s_own_are_read_not_written(
+    live: LocalModel, hotels: list[Chat], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = hotels[0]
+    turn = chat.agent_turns[0]
+    prompt = live.renderer.prompt_ids(chat.messages[:turn], chat.tools)
+    said = live.generate([prompt], max_new_tokens=200)[0]
+    own = replace(chat, messages=(*chat.messages[:turn], {"role": "assistant", "content": said}))
+    monkeypatch.setattr(turns, "decode", None)
+    ((answers, _),) = live.generate_agent_turns([own], max_new_tokens=200)
+    assert answers == [said]
+    ((answers, _),) = live.generate_agent_turns([own], max_new_tokens=3)
+    assert answers == live.generate([prompt], max_new_tokens=3)
 
 
 def log_probability(live: LocalModel, context: list[int], continuation: list[int]) -> float:
@@ -111,7 +132,7 @@ def log_probability(live: LocalModel, context: list[int], continuation: list[int
 def test_log_likelihoods_are_those_of_each_row_alone(
     live: LocalModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(continuations, "SCORE_TOKENS", 64)  # several batches, some of one row
+    monkeypatch.setattr(continuations, "PASS_TOKENS", 64)  # several batches, some of one row
     pairs = [
         (live.ask(text), live.ask(other)[:length])
         for text, other, length in zip(TOLD, TOLD[::-1], (1, 3, 9, 5), strict=True)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CACHE_STEP = 64  # tokens by which a key/value buffer grows
 
@@ -23,19 +26,18 @@ class RoomyLayer(DynamicLayer):
             self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
             self.rooms = (self.keys, self.values)
         assert self.keys is not None and self.values is not None
-        self.rooms = (
+        rooms = (
             _room(self.rooms[0], self.keys, key_states),
             _room(self.rooms[1], self.values, value_states),
         )
-        self._show(self.keys.shape[2] + key_states.shape[2])
+        self.fill(rooms, self.keys.shape[2] + key_states.shape[2])
         return self.keys, self.values
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
         """Keep the rows of these indices, in their order; a row may be kept several times."""
         if length := self.get_seq_length():
-            rooms = [room.index_select(0, beam_idx) for room in self.rooms]
-            self.rooms = (rooms[0], rooms[1])
-            self._show(length)
+            keys, values = (room.index_select(0, beam_idx) for room in self.rooms)
+            self.fill((keys, values), length)
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         """As `reorder_cache`."""
@@ -52,12 +54,12 @@ class RoomyLayer(DynamicLayer):
             room.gather(2, places[:, None, :, None].expand(-1, room.shape[1], -1, room.shape[3]))
             for room in self.rooms
         ]
-        self.rooms = (rooms[0], rooms[1])
-        self._show(places.shape[1])
+        self.fill((rooms[0], rooms[1]), places.shape[1])
 
-    def _show(self, length: int) -> None:
-        keys, values = (room[:, :, :length] for room in self.rooms)
-        self.keys, self.values = keys, values
+    def fill(self, rooms: tuple[torch.Tensor, torch.Tensor], length: int) -> None:
+        """Take these buffers of keys and values, of which so many positions are filled."""
+        self.rooms = rooms
+        self.keys, self.values = rooms[0][:, :, :length], rooms[1][:, :, :length]
 
 
 def _room(room: torch.Tensor, view: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
@@ -100,6 +102,32 @@ def keep_positions(cache: DynamicCache, places: torch.Tensor) -> None:
     for layer in cache.layers:
         assert isinstance(layer, RoomyLayer)
         layer.keep_positions(places)
+
+
+def joined(caches: Sequence[DynamicCache]) -> DynamicCache:
+    """All rows of roomy caches as one; before the shorter ones there are empty positions."""
+    longest = max(cache.get_seq_length() for cache in caches)
+    whole = copy.copy(caches[0])
+    whole.layers = [
+        _joined([cache.layers[index] for cache in caches], longest) for index in range(len(whole.layers))
+    ]
+    return whole
+
+
+def _joined(layers: Sequence[Any], longest: int) -> Any:
+    rows = sum(len(layer.keys) for layer in layers)
+    whole = copy.copy(layers[0])
+    keys, values = (
+        room.new_zeros(rows, room.shape[1], longest + CACHE_STEP, room.shape[3]) for room in whole.rooms
+    )
+    start = 0
+    for layer in layers:
+        end = start + len(layer.keys)
+        keys[start:end, :, longest - layer.get_seq_length() : longest] = layer.keys
+        values[start:end, :, longest - layer.get_seq_length() : longest] = layer.values
+        start = end
+    whole.fill((keys, values), longest)
+    return whole
 
 
 def keep_rows(cache: DynamicCache, rows: torch.Tensor) -> None:

@@ -13,15 +13,14 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from tether.progress import task
-from tether.reading import Opening, Reading, batches_by_length, pad
+from tether.reading import PASS_TOKENS, Opening, Reading, batches_by_length
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tether.inference import LocalModel
 
-SCORE_TOKENS = 1024  # tokens, padding included, of one pass; larger ones take longer a token
-LOGIT_TOKENS = 256  # the same of a pass that keeps a vocabulary of logits a token
+LOGIT_TOKENS = 256  # tokens of a pass that keeps a vocabulary of logits for each
 CACHE_BYTES = 2 << 30  # keys and values of all rows that are scored or answered together
 SOFTMAX_TOKENS = 32  # logits that are copied to float32 at once: they stay in the processor's cache
 
@@ -49,7 +48,7 @@ def token_log_probabilities(
     opening = Opening(model.model, contexts)
     own = [ids[opening.length :] for ids in contexts]
     with task(label, len(contexts)) as progress:
-        for batch in batches_by_length([len(ids) for ids in own], SCORE_TOKENS):
+        for batch in batches_by_length([len(ids) for ids in own], PASS_TOKENS):
             pairs = [(place, ids) for place, index in enumerate(batch) for ids in continuations[index]]
             scored = _scored(model, opening, [own[index] for index in batch], pairs)
             for (place, _), nats in zip(pairs, scored, strict=True):
@@ -65,10 +64,10 @@ def _scored(
     pairs: Sequence[tuple[int, Sequence[int]]],
 ) -> list[list[float]]:
     """Token log-probabilities of each (index of a context, continuation); contexts without the opening."""
-    ids, there = pad(contexts, model.tokenizer.pad_token_id, left=True)
+    ids, there = model.padded(contexts, left=True)
     reading = opening.readings(len(contexts))
     # The context's last position predicts a continuation's first token.
-    out = reading.read(model.model, ids.to(model.device), there.to(model.device), logits_to_keep=1)
+    out = reading.read(model.model, ids, there, logits_to_keep=1)
     first = out.logits[:, -1].float().log_softmax(-1)
     results = [[float(first[place, ids[0]])] if ids else [] for place, ids in pairs]
     longer = [index for index, (_, ids) in enumerate(pairs) if len(ids) > 1]
@@ -85,8 +84,7 @@ def _further(
     model: LocalModel, contexts: Reading, pairs: Sequence[tuple[int, Sequence[int]]]
 ) -> list[list[float]]:
     """Log-probabilities of all but the first token of each (row of the contexts, continuation)."""
-    ids, there = pad([ids for _, ids in pairs], model.tokenizer.pad_token_id)
-    ids, there = ids.to(model.device), there.to(model.device)
+    ids, there = model.padded([ids for _, ids in pairs])
     reading = contexts.fork(torch.tensor([row for row, _ in pairs], device=model.device))
     # Nobody asks what a continuation's last token predicts.
     logits = reading.read(model.model, ids[:, :-1], there[:, 1:]).logits

@@ -8,23 +8,25 @@ turns of one dialogue are answered from a single pass over that dialogue.
 from __future__ import annotations
 
 from functools import cached_property
-from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 from transformers.cache_utils import CacheLayerMixin
 
 from tether.chatdata.rendering import Renderer
-from tether.continuations import CACHE_BYTES, LOGIT_TOKENS, SCORE_TOKENS, token_log_probabilities, token_nats
+from tether.continuations import token_log_probabilities
+from tether.decoding import Sampler, decode, read_prompts
 from tether.progress import task
-from tether.reading import Memory, Opening, Reading, backbone, batches_by_length, pad
+from tether.reading import Memory, Opening, Reading, backbone, pad
+from tether.turns import answer_turns, turn_losses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from tether.chatdata.chats import Chat
+    from tether.turns import AgentTurns
 
 GENERATE_ROWS = 96
 
@@ -39,11 +41,8 @@ class Answers(Protocol):
 
     def generate_agent_turns(
         self, chats: Sequence[Chat], *, max_new_tokens: int, label: str = ...
-    ) -> list[list[str]]:
-        """The model's own answer at each of the agent's turns after the gold history (greedy, raw text)."""
-
-    def chat_losses(self, chats: Sequence[Chat]) -> Sequence[tuple[float, int] | None]:
-        """Per chat, the agent's turns' summed nats, and tokens; None where the model gives no likelihoods."""
+    ) -> list[AgentTurns]:
+        """Its own answer at each of the agent's turns after the gold history (greedy), and its loss there."""
 
 
 class LocalModel:
@@ -100,18 +99,14 @@ class LocalModel:
     ) -> list[list[int]]:
         """As ``generate``, but token ids; the end-of-turn token is kept where the model gave one."""
         answers: list[list[int]] = [[] for _ in prompts]
-        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+        order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
         opening = Opening(self.model, prompts)
-        sampler = _Sampler(temperature, seed, self.device)
+        sampler = Sampler(temperature, seed, self.device)
         with task(label, len(prompts)) as progress:
             for start in range(0, len(order), GENERATE_ROWS):
                 rows = order[start : start + GENERATE_ROWS]
-                reading = opening.readings(len(rows))
-                ids, there = self._pad([prompts[row][opening.length :] for row in rows], left=True)
-                logits = reading.read(self.model, ids, there, logits_to_keep=1).logits[:, -1]
-                written = self._decode(reading, logits, max_new_tokens, sampler)
-                for row, answer in zip(rows, written, strict=True):
-                    answers[row] = answer
+                reading, logits = read_prompts(self, opening, [prompts[row] for row in rows])
+                decode(self, reading, logits, [answers[row] for row in rows], max_new_tokens, sampler)
                 progress.advance(len(rows))
         return answers
 
@@ -127,33 +122,19 @@ class LocalModel:
     ) -> list[str]:
         """As ``generate``, of conversations by number that the model goes on with, all in one batch."""
         reading, rest = memory.recall(prompts)
-        ids, there = self._pad(rest, left=True)
+        ids, there = self.padded(rest, left=True)
         logits = reading.read(self.model, ids, there, logits_to_keep=1).logits[:, -1]
         everyone = reading.fork(torch.arange(len(rest), device=self.device))
-        sampler = _Sampler(temperature, seed, self.device)
-        answers = self._decode(everyone, logits, max_new_tokens, sampler)
+        answers: list[list[int]] = [[] for _ in rest]
+        sampler = Sampler(temperature, seed, self.device)
+        decode(self, everyone, logits, answers, max_new_tokens, sampler)
         return [str(self.tokenizer.decode(answer, skip_special_tokens=True)) for answer in answers]
 
-    @torch.inference_mode()
     def generate_agent_turns(
         self, chats: Sequence[Chat], *, max_new_tokens: int, label: str = "Answering dialogues"
-    ) -> list[list[str]]:
-        """The model's own answer at each of the agent's turns after the gold history (greedy, raw text)."""
-        found = [self.renderer.turn_starts(chat) for chat in chats]
-        results: list[list[str]] = [[] for _ in chats]
-        first = min((start for _, starts in found for start in starts), default=1)
-        opening = Opening(self.model, [ids for ids, _ in found], longest=first - 1)
-        sampler = _Sampler(0.0, 0, self.device)
-        with task(label, len(chats)) as progress:
-            sizes = [(len(ids), len(starts)) for ids, starts in found]
-            for batch in _dialogue_batches(sizes, CACHE_BYTES // self.bytes_per_position):
-                reading, logits = self._read_turns(opening, [found[index] for index in batch])
-                answers = iter(self._decode(reading, logits, max_new_tokens, sampler))
-                for index in batch:
-                    turns = [next(answers) for _ in found[index][1]]
-                    results[index] = [str(self.tokenizer.decode(t, skip_special_tokens=True)) for t in turns]
-                progress.advance(len(batch))
-        return results
+    ) -> list[AgentTurns]:
+        """Its own answer at each of the agent's turns after the gold history (greedy), and its loss there."""
+        return answer_turns(self, chats, max_new_tokens=max_new_tokens, label=label)
 
     def log_likelihoods(
         self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], *, label: str = "Scoring"
@@ -175,46 +156,12 @@ class LocalModel:
 
     def chat_losses(self, chats: Sequence[Chat], *, label: str = "Domain loss") -> list[tuple[float, int]]:
         """Per chat, the summed negative log-likelihood in nats of the agent's turns, and their tokens."""
-        encoded = [self.renderer.encode(chat) for chat in chats]
-        return self._losses([e.input_ids for e in encoded], [e.learned for e in encoded], label)
+        return turn_losses(self, chats, label=label)
 
-    @torch.inference_mode()
-    def _losses(
-        self, rows: Sequence[Sequence[int]], learned: Sequence[Sequence[bool]], label: str
-    ) -> list[tuple[float, int]]:
-        """Per row, the summed negative log-likelihood in nats of its learned tokens, and their number."""
-        results: list[tuple[float, int]] = [(0.0, 0)] * len(rows)
-        # The first learned token is predicted by the one before it, which each row must read by itself.
-        first = min((list(flags).index(True) for flags in learned if any(flags)), default=1)
-        opening = Opening(self.model, rows, longest=max(0, first - 1))
-        own = [row[opening.length :] for row in rows]
-        with task(label, len(rows)) as progress:
-            for batch in batches_by_length([len(ids) for ids in own], SCORE_TOKENS):
-                ids, there = self._pad([own[index] for index in batch])
-                wanted, _ = self._pad([list(map(int, learned[index][opening.length :])) for index in batch])
-                hidden = opening.readings(len(batch)).read(backbone(self.model), ids, there).last_hidden_state
-                for index, nats in zip(batch, self._nats(hidden, ids, wanted), strict=True):
-                    results[index] = (sum(nats), len(nats))
-                progress.advance(len(batch))
-        return results
-
-    def _nats(self, hidden: torch.Tensor, ids: torch.Tensor, learned: torch.Tensor) -> list[list[float]]:
-        """Negative log-likelihoods of each row's learned tokens; position t is predicted from t - 1.
-
-        Args:
-            hidden: (rows, length, width), the last hidden states.
-            ids: (rows, length) token ids.
-            learned: (rows, length) int64, 1 at the learned tokens.
-        """
-        wanted = learned[:, 1:].bool()
-        # The head is half the work of a small model: it sees the learned positions alone.
-        parts = zip(
-            hidden[:, :-1][wanted].split(LOGIT_TOKENS), ids[:, 1:][wanted].split(LOGIT_TOKENS), strict=True
-        )
-        head = self.model.get_output_embeddings()
-        nats = [value for states, targets in parts for value in token_nats(head(states), targets).tolist()]
-        ends = [0, *wanted.sum(1).cumsum(0).tolist()]
-        return [nats[start:end] for start, end in pairwise(ends)]
+    def head(self, states: torch.Tensor) -> torch.Tensor:
+        """Logits (tokens, vocabulary) of last hidden states (tokens, width)."""
+        logits: torch.Tensor = self.model.get_output_embeddings()(states)
+        return logits
 
     @cached_property
     def bytes_per_position(self) -> int:
@@ -225,81 +172,14 @@ class LocalModel:
         states = [state for layer in layers for state in (layer.keys, layer.values) if state is not None]
         return int(sum(state.nbytes for state in states))
 
-    def _read_turns(
-        self, opening: Opening, dialogues: Sequence[tuple[list[int], list[int]]]
-    ) -> tuple[Reading, torch.Tensor]:
-        """One pass over whole dialogues; each row of the result sees what stood before one agent turn."""
-        reading = opening.readings(len(dialogues))
-        ids, there = self._pad([ids[opening.length :] for ids, _ in dialogues])
-        hidden = reading.read(backbone(self.model), ids, there).last_hidden_state
-        pairs = [(row, start) for row, (_, starts) in enumerate(dialogues) for start in starts]
-        rows, ends = torch.tensor(pairs, device=self.device).unbind(1)
-        turns = reading.fork(rows)
-        turns.seen = (torch.arange(turns.seen.shape[1], device=self.device)[None, :] < ends[:, None]).long()
-        turns.positions = ends
-        last = hidden[rows, ends - 1 - opening.length]
-        return turns, self.model.get_output_embeddings()(last)
-
-    def _decode(
-        self, reading: Reading, logits: torch.Tensor, max_new_tokens: int, sampler: _Sampler
-    ) -> list[list[int]]:
-        stops = torch.tensor(sorted(self._stop_ids()), device=self.device)
-        answers: list[list[int]] = [[] for _ in range(len(logits))]
-        alive = torch.arange(len(logits), device=self.device)
-        for step in range(max_new_tokens):
-            tokens = sampler(logits)
-            for row, token in zip(alive.tolist(), tokens.tolist(), strict=True):
-                answers[row].append(token)
-            going = ~torch.isin(tokens, stops)
-            if step + 1 == max_new_tokens or not going.any():
-                break
-            if not going.all():
-                keep = going.nonzero().squeeze(1)
-                alive, tokens = alive[keep], tokens[keep]
-                reading.select(keep)
-            said = tokens[:, None]
-            logits = reading.read(self.model, said, torch.ones_like(said), logits_to_keep=1).logits[:, -1]
-        return answers
-
-    def _pad(self, rows: Sequence[Sequence[int]], left: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    def padded(self, rows: Sequence[Sequence[int]], left: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        """As ``reading.pad``, on the model's device."""
         ids, there = pad(rows, self.tokenizer.pad_token_id, left)
         return ids.to(self.device), there.to(self.device)
 
-    def _stop_ids(self) -> set[int]:
+    @cached_property
+    def stop_ids(self) -> set[int]:
+        """Tokens that end a turn."""
         configured = self.model.generation_config.eos_token_id
         stops = set(configured) if isinstance(configured, list) else {configured}
         return {stop for stop in (*stops, self.tokenizer.eos_token_id) if stop is not None}
-
-
-class _Sampler:
-    """Greedy at temperature 0, else seeded sampling."""
-
-    def __init__(self, temperature: float, seed: int, device: torch.device) -> None:
-        self.temperature = temperature
-        self.generator = torch.Generator(device=device).manual_seed(seed)
-
-    def __call__(self, logits: torch.Tensor) -> torch.Tensor:
-        if self.temperature == 0:
-            return logits.max(-1).indices  # argmax takes four times as long in bfloat16
-        weights = (logits.float() / self.temperature).softmax(-1)
-        return torch.multinomial(weights, 1, generator=self.generator).squeeze(1)
-
-
-def _dialogue_batches(sizes: Sequence[tuple[int, int]], room: int) -> Iterator[list[int]]:
-    """Dialogues of like length together, as long as all their turns, each with a cache of its own, find room.
-
-    Args:
-        sizes: Tokens and agent turns of each dialogue.
-        room: Cached positions of all turns together.
-    """
-    batch: list[int] = []
-    positions = turns = 0
-    for index in sorted(range(len(sizes)), key=lambda index: -sizes[index][0]):
-        longest = sizes[batch[0]][0] if batch else sizes[index][0]
-        if batch and ((turns + sizes[index][1]) * longest > room or positions + longest > SCORE_TOKENS):
-            yield batch
-            batch, positions, turns = [], 0, 0
-        batch.append(index)
-        positions, turns = positions + sizes[index][0], turns + sizes[index][1]
-    if batch:
-        yield batch

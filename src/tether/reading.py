@@ -11,14 +11,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.functional import pad as pad_left
 
-from tether.cache import forked, is_roomy, keep_positions, keep_rows, roomy_cache
+from tether.cache import forked, is_roomy, joined, keep_positions, keep_rows, roomy_cache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from transformers import PreTrainedModel
     from transformers.cache_utils import DynamicCache
+
+
+PASS_TOKENS = 1024  # tokens, padding included, of one pass; larger ones take longer a token
+PASS_COST = 64  # tokens whose time a pass takes by itself: more padding than that is worth another pass
 
 
 @dataclass
@@ -59,6 +64,16 @@ class Reading:
         return module(
             ids, attention_mask=self.seen, position_ids=positions, past_key_values=self.cache, **keep
         )
+
+    @classmethod
+    def join(cls, readings: Sequence[Reading]) -> Reading:
+        """All rows of several readings whose caches are roomy, the shorter ones padded on the left."""
+        if len(readings) == 1:
+            return readings[0]
+        longest = max(reading.seen.shape[1] for reading in readings)
+        seen = [pad_left(reading.seen, (longest - reading.seen.shape[1], 0)) for reading in readings]
+        positions = torch.cat([reading.positions for reading in readings])
+        return cls(joined([reading.cache for reading in readings]), torch.cat(seen), positions)
 
     def select(self, rows: torch.Tensor) -> None:
         """Keep the rows of these indices alone."""
@@ -129,7 +144,8 @@ class Opening:
     ) -> None:
         self.reading = Reading.blank(model, 1)
         # Between opening and padded rows there are gaps, and a sliding window counts them.
-        self.length = shared_length(rows) if is_roomy(self.reading.cache) else 0
+        self.roomy = is_roomy(self.reading.cache)
+        self.length = shared_length(rows) if self.roomy else 0
         if longest is not None:
             self.length = min(self.length, longest)
         if self.length:
@@ -181,8 +197,15 @@ def batches_by_length(
         tokens: Positions of a batch, padding included; one row may have more.
         most_rows: Rows of a batch, where it has a limit.
     """
-    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
-    while order:
-        rows = max(1, min(tokens // max(1, lengths[order[0]]), most_rows or len(order)))
-        yield order[:rows]
-        order = order[rows:]
+    batch: list[int] = []
+    padding = 0
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        longest = lengths[batch[0]] if batch else lengths[index]
+        padding += longest - lengths[index]
+        full = (len(batch) + 1) * longest > tokens or len(batch) == most_rows
+        if batch and (full or padding > PASS_COST):
+            yield batch
+            batch, padding = [], 0
+        batch.append(index)
+    if batch:
+        yield batch

@@ -18,6 +18,7 @@ from tether.axes.steps import Step, read_step, same_step
 from tether.axes.values import Value, number, plain
 from tether.chatdata.chats import Call, Chat, Message, calls_of, load_chats
 from tether.chatdata.rendering import agent_text
+from tether.turns import AgentTurns
 
 SYSTEM = {"role": "system", "content": "You are a booking agent. Today is Friday, 2019-03-01."}
 SLOTS = {
@@ -282,11 +283,8 @@ class Parrot:
     def __init__(self, answers: list[list[str]]) -> None:
         self.answers = answers
 
-    def generate_agent_turns(self, chats: Any, **_: Any) -> list[list[str]]:
-        return self.answers
-
-    def chat_losses(self, chats: Any) -> list[tuple[float, int]]:
-        return [(6.0, 3) for _ in chats]
+    def generate_agent_turns(self, chats: Any, **_: Any) -> list[AgentTurns]:
+        return [AgentTurns(answers, (6.0, 3)) for answers in self.answers]
 
 
 def test_items_pair_by_turn_and_carry_the_loss_once() -> None:

@@ -108,9 +108,9 @@ def test_the_whole_dialogue_is_tokenised_as_one_text(smollm2: Renderer) -> None:
 @pytest.mark.parametrize("kind", ["smollm2", "hermes"])
 def test_each_agent_turn_starts_where_its_prompt_ends(kind: str, request: pytest.FixtureRequest) -> None:
     renderer: Renderer = request.getfixturevalue(kind)
-    ids, starts = renderer.turn_starts(CHAT)
+    ids, spans = renderer.turn_spans(CHAT)
     prompts = [renderer.prompt_ids(MESSAGES[:index], (FIND,)) for index in CHAT.agent_turns]
-    assert [ids[:start] for start in starts] == prompts
+    assert [ids[:start] for start, _ in spans] == prompts
 
 
 def test_a_header_that_ends_in_a_space_still_gives_the_agent_its_first_word(
@@ -206,9 +206,9 @@ def test_templates_of_well_known_models_work(
     turns = [parse_turn(text) for text in learned_texts(renderer, CHAT)]
     assert [turn.calls for turn in turns] == [(), (Call("find", {"city": "Rome"}),), ()]
     assert turns[0].content.startswith("Hello, where to?")
-    ids, starts = renderer.turn_starts(CHAT)
+    ids, spans = renderer.turn_spans(CHAT)
     prompts = [renderer.prompt_ids(MESSAGES[:index], (FIND,)) for index in CHAT.agent_turns]
-    assert [ids[:start] for start in starts] == prompts
+    assert [ids[:start] for start, _ in spans] == prompts
 
 
 def test_a_tool_is_told_in_one_line() -> None:

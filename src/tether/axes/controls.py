@@ -14,6 +14,8 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 
+from tether.turns import AgentTurns
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -46,16 +48,13 @@ class Rule:
 
     def generate_agent_turns(
         self, chats: Sequence[Chat], *, max_new_tokens: int, label: str = ""
-    ) -> list[list[str]]:
-        """The rule's answer at each of the agent's turns."""
-        return [
+    ) -> list[AgentTurns]:
+        """The rule's answer at each of the agent's turns; it has no likelihoods."""
+        said = [
             [self.say(str(chat.messages[index - 1]["content"])) for index in chat.agent_turns]
             for chat in chats
         ]
-
-    def chat_losses(self, chats: Sequence[Chat]) -> list[None]:
-        """A rule has no likelihoods."""
-        return [None] * len(chats)
+        return [AgentTurns(answers, None) for answers in said]
 
 
 RULES = (

@@ -38,10 +38,9 @@ def proficiency(model: Answers, chats: Sequence[Chat], *, source: str = "dialogu
         closing, and on a dialogue's first item loss (nats per token of the agent's gold turns; None of a
         hosted model).
     """
-    outputs = model.generate_agent_turns(chats, max_new_tokens=TURN_TOKENS, label="Proficiency")
-    losses = model.chat_losses(chats)
+    found = model.generate_agent_turns(chats, max_new_tokens=TURN_TOKENS, label="Proficiency")
     items = []
-    for chat, answers, gold in zip(chats, outputs, losses, strict=True):
+    for chat, (answers, gold) in zip(chats, found, strict=True):
         loss = None if gold is None else gold[0] / max(1, gold[1])
         for index, answer in zip(chat.agent_turns, answers, strict=True):
             items.append(_item(chat, index, answer, loss, source))

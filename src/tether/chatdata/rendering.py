@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
@@ -125,14 +126,12 @@ class Renderer:
         ]
         return Encoded(list(read["input_ids"]), learned)
 
-    def turn_starts(self, chat: Chat) -> tuple[list[int], list[int]]:
-        """Ids of the whole dialogue, and for each of the agent's turns how many ids stand before it."""
+    def turn_spans(self, chat: Chat) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids of the whole dialogue, and where in them each of the agent's turns begins and ends."""
         encoded = self.encode(chat)
-        before = [False, *encoded.learned[:-1]]
-        starts = [
-            i for i, (last, now) in enumerate(zip(before, encoded.learned, strict=True)) if now and not last
-        ]
-        return encoded.input_ids, starts
+        flags = [False, *encoded.learned, False]
+        edges = [i for i, (last, now) in enumerate(pairwise(flags)) if last != now]
+        return encoded.input_ids, list(zip(edges[::2], edges[1::2], strict=True))
 
     def _agent_spans(self, chat: Chat, text: str) -> list[tuple[int, int]]:
         """Characters of the agent's turns, without the white space behind their end-of-turn token."""

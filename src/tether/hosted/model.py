@@ -14,6 +14,7 @@ from tether.hosted.price import Spending
 from tether.hosted.providers import open_provider
 from tether.hosted.rows import tokens_of, wire_messages, wire_tools
 from tether.progress import task
+from tether.turns import AgentTurns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,19 +53,15 @@ class HostedModel:
 
     def generate_agent_turns(
         self, chats: Sequence[Chat], *, max_new_tokens: int, label: str = "Answering dialogues"
-    ) -> list[list[str]]:
-        """The model's own answer at each of the agent's turns after the gold history, as raw text."""
+    ) -> list[AgentTurns]:
+        """Its own answer at each of the agent's turns after the gold history; no service tells a loss."""
         bodies = [
             self._body(wire_messages(chat.messages[:index], chat.source), chat.tools)
             for chat in chats
             for index in chat.agent_turns
         ]
         answers = iter(self._ask(bodies, max_new_tokens, label))
-        return [[next(answers) for _ in chat.agent_turns] for chat in chats]
-
-    def chat_losses(self, chats: Sequence[Chat]) -> list[None]:
-        """No service tells how likely a given text is."""
-        return [None] * len(chats)
+        return [AgentTurns([next(answers) for _ in chat.agent_turns], None) for chat in chats]
 
     def finish(self) -> None:
         """The measurement is whole: the kept answers may go."""

@@ -1,0 +1,175 @@
+"""Whole gold dialogues in one pass: how likely the agent's turns are, and what the model itself would say.
+
+The pass over a gold dialogue tells the model's own choice after every gold token. As long as the model would
+say what the gold turn says, its own answer has been read already, so it is written on only from the first
+token at which the two part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from tether.continuations import CACHE_BYTES, LOGIT_TOKENS, token_nats
+from tether.decoding import Sampler, decode
+from tether.progress import task
+from tether.reading import PASS_TOKENS, Opening, Reading, backbone, batches_by_length
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tether.chatdata.chats import Chat
+    from tether.inference import LocalModel
+
+READ_TOKENS = 8192  # positions, padding included, of dialogues whose turns are answered together
+
+Spans = list[tuple[int, int]]  # where each of the agent's turns begins and ends in its dialogue
+
+
+class AgentTurns(NamedTuple):
+    """What a model makes of one gold dialogue.
+
+    Attributes:
+        answers: Its own answer at each of the agent's turns after the gold history, raw text.
+        loss: Summed negative log-likelihood in nats of the agent's gold turns, and their tokens; None where
+            the model gives no likelihoods.
+    """
+
+    answers: list[str]
+    loss: tuple[float, int] | None
+
+
+@dataclass
+class _Turn:
+    """A gold turn that was read: where it begins, its tokens' nats, and the first ones it agrees with."""
+
+    row: int
+    start: int
+    nats: list[float]
+    agreed: list[int]
+
+
+@torch.inference_mode()
+def answer_turns(
+    live: LocalModel, chats: Sequence[Chat], *, max_new_tokens: int, label: str
+) -> list[AgentTurns]:
+    """The model's own greedy answers at all of the agent's turns, and its loss on the gold ones."""
+    dialogues, opening = _opened(live, chats)
+    results = [AgentTurns([], (0.0, 0))] * len(chats)
+    sizes = [(len(ids), len(spans)) for ids, spans in dialogues]
+    with task(label, len(chats)) as progress:
+        for batch in _dialogue_batches(sizes, CACHE_BYTES // live.bytes_per_position):
+            reading, hidden, turns = _read(live, opening, [dialogues[index] for index in batch])
+            answers = _answers(live, reading, hidden, turns, max_new_tokens)
+            for place, index in enumerate(batch):
+                mine = [number for number, turn in enumerate(turns) if turn.row == place]
+                texts = live.tokenizer.batch_decode([answers[n] for n in mine], skip_special_tokens=True)
+                results[index] = AgentTurns(list(texts), _loss([turns[n] for n in mine]))
+            progress.advance(len(batch))
+    return results
+
+
+@torch.inference_mode()
+def turn_losses(live: LocalModel, chats: Sequence[Chat], *, label: str) -> list[tuple[float, int]]:
+    """Per chat, the summed negative log-likelihood in nats of the agent's turns, and their tokens."""
+    dialogues, opening = _opened(live, chats)
+    results: list[tuple[float, int]] = [(0.0, 0)] * len(chats)
+    with task(label, len(chats)) as progress:
+        for batch in batches_by_length([len(ids) for ids, _ in dialogues], PASS_TOKENS):
+            _, _, turns = _read(live, opening, [dialogues[index] for index in batch])
+            for place, index in enumerate(batch):
+                results[index] = _loss([turn for turn in turns if turn.row == place])
+            progress.advance(len(batch))
+    return results
+
+
+def _loss(turns: Sequence[_Turn]) -> tuple[float, int]:
+    return sum(sum(turn.nats) for turn in turns), sum(len(turn.nats) for turn in turns)
+
+
+def _opened(live: LocalModel, chats: Sequence[Chat]) -> tuple[list[tuple[list[int], Spans]], Opening]:
+    """Each dialogue's ids and turns, the ids without what all of them begin with."""
+    found = [live.renderer.turn_spans(chat) for chat in chats]
+    # The token before a turn predicts its first one: each dialogue must read it by itself.
+    first = min((start for _, spans in found for start, _ in spans), default=1)
+    opening = Opening(live.model, [ids for ids, _ in found], longest=first - 1)
+    cut = opening.length
+    return [(ids[cut:], [(start - cut, end - cut) for start, end in spans]) for ids, spans in found], opening
+
+
+def _read(
+    live: LocalModel, opening: Opening, dialogues: Sequence[tuple[list[int], Spans]]
+) -> tuple[Reading, torch.Tensor, list[_Turn]]:
+    """One pass: the reading, its last hidden states (rows, length, width), and the turns row by row."""
+    reading = opening.readings(len(dialogues))
+    ids, there = live.padded([ids for ids, _ in dialogues])
+    hidden = reading.read(backbone(live.model), ids, there).last_hidden_state
+    places = [(row, start, end) for row, (_, spans) in enumerate(dialogues) for start, end in spans]
+    # The head is half the work of a small model: it sees the agent's turns alone.
+    rows = torch.tensor([row for row, start, end in places for _ in range(start, end)], device=live.device)
+    at = torch.tensor([t for _, start, end in places for t in range(start, end)], device=live.device)
+    nats: list[float] = []
+    picks: list[int] = []
+    for row, t in zip(rows.split(LOGIT_TOKENS), at.split(LOGIT_TOKENS), strict=True):
+        logits = live.head(hidden[row, t - 1])
+        nats += token_nats(logits, ids[row, t]).tolist()
+        picks += logits.max(-1).indices.tolist()
+    turns, done = [], 0
+    for place, start, end in places:
+        span = slice(done, done := done + end - start)
+        agreed = _agreed(dialogues[place][0][start:end], picks[span])
+        turns.append(_Turn(place, start, nats[span], agreed))
+    return reading, hidden, turns
+
+
+def _agreed(gold: Sequence[int], picks: Sequence[int]) -> list[int]:
+    """The gold tokens before the first that the model would not say."""
+    apart = (i for i, (token, pick) in enumerate(zip(gold, picks, strict=True)) if token != pick)
+    return list(gold[: next(apart, len(gold))])
+
+
+def _answers(
+    live: LocalModel, gold: Reading, hidden: torch.Tensor, turns: Sequence[_Turn], max_new_tokens: int
+) -> list[list[int]]:
+    """The model's own answer to each turn, token ids."""
+    answers = [turn.agreed[:max_new_tokens] for turn in turns]
+    open_ = [
+        number
+        for number, answer in enumerate(answers)
+        if len(answer) < max_new_tokens and not (answer and answer[-1] in live.stop_ids)
+    ]
+    if not open_:
+        return answers
+    rows = torch.tensor([turns[number].row for number in open_], device=live.device)
+    ends = torch.tensor([turns[n].start + len(turns[n].agreed) for n in open_], device=live.device)
+    reading, opened = gold.fork(rows), gold.seen.shape[1] - hidden.shape[1]
+    positions = torch.arange(gold.seen.shape[1], device=live.device)
+    reading.positions = ends + opened
+    reading.seen = (positions[None, :] < reading.positions[:, None]).long()
+    logits = live.head(hidden[rows, ends - 1])
+    written = [answers[number] for number in open_]
+    decode(live, reading, logits, written, max_new_tokens, Sampler(0.0, 0, live.device))
+    return answers
+
+
+def _dialogue_batches(sizes: Sequence[tuple[int, int]], room: int) -> Iterator[list[int]]:
+    """Dialogues of like length together, as long as all their turns, each with a cache of its own, find room.
+
+    Args:
+        sizes: Tokens and agent turns of each dialogue.
+        room: Cached positions of all turns together.
+    """
+    batch: list[int] = []
+    turns = 0
+    for index in sorted(range(len(sizes)), key=lambda index: -sizes[index][0]):
+        longest = sizes[batch[0]][0] if batch else sizes[index][0]
+        full = (turns + sizes[index][1]) * longest > room or (len(batch) + 1) * longest > READ_TOKENS
+        if batch and full:
+            yield batch
+            batch, turns = [], 0
+        batch.append(index)
+        turns += sizes[index][1]
+    if batch:
+        yield batch
