@@ -74,6 +74,7 @@ class Run:
         seed: Of everything random.
         anchors_folder: The user's own anchors; None is the base's own, made or shipped.
         yes: Whether the user has agreed to what a service will charge.
+        data: Where the dialogues come from, for the record.
     """
 
     def __init__(
@@ -86,9 +87,17 @@ class Run:
         seed: int = 0,
         anchors_folder: Path | None = None,
         yes: bool = False,
+        data: str | None = None,
     ) -> None:
         self.base, self.train, self.select, self.out, self.yes = base, train, select, out, yes
         self.settings, self.seed, self._anchors_folder = settings, seed, anchors_folder
+        self._data = data
+
+    @property
+    def seen(self) -> dict[str, Any]:
+        """What the model is shown, as its record tells it: later measurements must be of something else."""
+        data = {"source": self._data, "dialogues": self.settings.dialogues} if self._data else None
+        return {"data": data, "anchors": str(self._anchors_folder) if self._anchors_folder else None}
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -189,6 +198,7 @@ class Run:
             "parametrisation": parametrisation,
             "learning_rate": rate,
             "seed": self.seed,
+            **self.seen,
             "training": self.settings.model_dump(),
             "cost": cost.record(),
             **extra,
@@ -229,6 +239,7 @@ class Run:
             "parametrisation": parametrisation,
             "learning_rate": own.get("learning_rate"),
             "seed": self.seed,
+            **self.seen,
             "training": {"epochs": epochs, **own},
             "cost": cost,
             "service": service.title,
