@@ -103,7 +103,9 @@ def coverage(
     for study in range(studies):
         values = world.draw(of, generator)
         found = intervals(values, of, draws, study)
-        found["percentile"] = percentile(values, of, weights)
+        found["percentile"] = found["bootstrap"]
+        if values.min() < values.max():
+            found["percentile"] = percentile(values, of, weights)
         if world.yes_or_no and len(sizes) == len(of):
             found["wilson"] = wilson(float(values.sum()), len(of))
         for name, (low, high) in found.items():

@@ -68,13 +68,9 @@ def test_figures_stand_in_the_page_and_beside_it(run: Path, page: str) -> None:
 def test_parts_come_in_their_order(page: str) -> None:
     titles = ["At a glance", "Before and after", "Charts", "Method against method", "Drift certificates"]
     titles += ["Learning rates tried", "Knowledge by source, category and passage"]
-    titles += [
-        "Secondary measures of free answers",
-        "Knowledge retained",
-        "Answers side by side",
-        "How it was run",
-        "The study",
-    ]
+    titles += ["Secondary measures of free answers", "Knowledge retained"]
+    titles += ["Measured prompts that the models have seen", "Answers side by side"]
+    titles += ["How it was run", "The study"]
     places = [page.index(f">{title}</h") for title in titles]
     assert places == sorted(places)
     assert page.index('class="headline"') < places[0]
@@ -128,7 +124,7 @@ def test_what_turned_is_listed_with_both_answers(run: Path, page: str, results: 
     for row in rows:
         assert row[2:4] == ["option 1.0", "option 0.0"][:: 1 if row[0] == "lost" else -1]
         assert row[4] == "not as asked"
-    assert "openai: " not in text, "it was asked no multiple choice"
+    assert "## openai: " not in text, "it was asked no multiple choice"
     assert page.count('<details class="turned-items">') == 5
 
 
