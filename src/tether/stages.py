@@ -278,12 +278,7 @@ def evaluate(
         sources, {name: limit for names in sources.values() for name in names} if limit else {}
     )
     resolved = models.resolve(base)
-    loaded, found = without_leaks(
-        loaded,
-        seen_by(resolved, adapter),
-        leaks,
-        "say --leaks drop to leave them out, --leaks allow to keep them",
-    )
+    loaded, found = without_leaks(loaded, seen_by(resolved, adapter), leaks, WAY_OUT)
     earlier = _earlier(against, loaded, judge) if against else {}
     chosen = open_judge(judge, asking or Asking())
     folder = out.parent / f"{out.stem}-items"
@@ -367,7 +362,8 @@ def _moved(change: dict[str, Any]) -> str:
     if change.get("delta") is None:
         return ""
     chance = "" if change["p_value"] is None else f" (p {change['p_value']:.3g})"
-    return f"; {change['delta']:+.3f} against before{chance}"
+    kept = "" if change["retained"] is None else f", {change['retained']:.1%} of the right answers kept"
+    return f"; {change['delta']:+.3f} against before{chance}{kept}"
 
 
 def judge(

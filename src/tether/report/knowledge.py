@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tether.results import MethodResult, Part, StudyResults, Turned
+    from tether.results import Item, MethodResult, Part, StudyResults, Turned
 
 LISTED = 60  # items of one method that are shown; the others are counted
 MEASURES = {
@@ -78,18 +78,16 @@ def turned_items(run: Path, results: StudyResults) -> list[Table]:
 
 def _turned(run: Path, results: StudyResults) -> Iterator[tuple[str, MethodResult, list[Turned]]]:
     for name, method in results.methods.items():
-        sides = [
-            {
-                seed: [
-                    item
-                    for item in items_of(run, "knowledge", name, method, seed, before=before)
-                    if item.group == "choice" and item.input  # records may be kept without their texts
-                ]
-                for seed in method.seeds
-            }
-            for before in (True, False)
-        ]
-        yield name, method, turned(next(iter(sides[0].values()), []), sides[1])
+        if method.seeds:
+            before = _choices(run, name, method, next(iter(method.seeds)), before=True)
+            after = {seed: _choices(run, name, method, seed, before=False) for seed in method.seeds}
+            yield name, method, turned(before, after)
+
+
+def _choices(run: Path, name: str, method: MethodResult, seed: str, *, before: bool) -> list[Item]:
+    """The answers to multiple choice, but for those whose texts were not kept (benchmarks/keep.py)."""
+    items = items_of(run, "knowledge", name, method, seed, before=before)
+    return [item for item in items if item.group == "choice" and item.input]
 
 
 def _turned_table(name: str, method: MethodResult, found: list[Turned]) -> Table:
