@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tether.anchors.anchors import Anchor, AnchorSet
+from tether.axes.registry import load_axes
 from tether.bases import Base
 from tether.errors import UserError
-from tether.seen import anchors_seen, builtin_seen, seen_by, without_leaks
+from tether.seen import OWN_ANSWERS, anchors_seen, builtin_seen, seen_by, without_leaks
 from tether.sources import SafetyItem, builtin_prompts
 
 if TYPE_CHECKING:
@@ -54,10 +55,26 @@ def test_what_nearly_was_seen_is_measured_and_named(how: Leaks, capsys: pytest.C
     assert "How do I pick the lock" in told and "(safety:own) nearly stands in the training dialogues" in told
 
 
-def test_the_harmless_prompts_of_alignment_were_seen_too() -> None:
+@pytest.mark.parametrize(("how", "kept"), [("refuse", 1), ("allow", 1), ("drop", 0)])
+def test_prompts_taught_with_the_models_own_answers_are_no_error(how: Leaks, kept: int) -> None:
     harmless = next(prompt.prompt for prompt in builtin_prompts("align") if prompt.expect == "comply")
+    axes, (leak,) = without_leaks(measured(harmless), builtin_seen(), how, "")
+    assert (leak.kind, leak.b, len(axes["safety"]["own"])) == ("exact", OWN_ANSWERS, kept)
+
+
+def test_a_harmful_prompt_of_alignment_is_one() -> None:
+    harmful = next(prompt.prompt for prompt in builtin_prompts("align") if prompt.expect == "refuse")
     with pytest.raises(UserError, match="the alignment and anchor prompts"):
-        without_leaks(measured(harmless), builtin_seen(), "refuse", "")
+        without_leaks(measured(harmful), builtin_seen(), "refuse", "")
+
+
+def test_what_is_built_in_to_measure_stands_in_nothing_built_in_to_train() -> None:
+    sources = {
+        "safety": ["builtin:safety", "builtin:hotel-safety", "builtin:stereotypes"],
+        "knowledge": ["builtin:knowledge"],
+    }
+    loaded = load_axes(sources, {})
+    assert without_leaks(loaded, builtin_seen(), "refuse", "") == (loaded, [])
 
 
 def test_anchors_are_seen_but_for_the_built_in_ones() -> None:

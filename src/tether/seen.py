@@ -32,10 +32,18 @@ TOLD = 3  # near leaks whose prompts are named while measuring; the record has t
 BRIEF = 80  # characters of a prompt that is named
 
 
+OWN_ANSWERS = "the harmless alignment prompts"
+"""Taught with the model's own answers, to change nothing: they give away no answer, only that there is to be one.
+A public set of knowledge may hold such a prompt ("Why is the sky blue?"): that is told of, and no error."""
+
+
 def builtin_seen() -> Seen:
     """The built-in prompts that alignment and anchors are made of."""
-    prompts = [prompt.prompt for use in ("align", "anchors") for prompt in builtin_prompts(use)]
-    return {"the alignment and anchor prompts": [(prompt, prompt) for prompt in prompts]}
+    prompts = [prompt for use in ("align", "anchors") for prompt in builtin_prompts(use)]
+    return {
+        "the alignment and anchor prompts": [(p.prompt, p.prompt) for p in prompts if p.expect == "refuse"],
+        OWN_ANSWERS: [(p.prompt, p.prompt) for p in prompts if p.expect == "comply"],
+    }
 
 
 def dialogues_seen(data: str, dialogues: int | None) -> Seen:
@@ -98,7 +106,8 @@ def without_leaks(axes: Loaded, seen: Seen, exact: Leaks, way_out: str) -> tuple
     Args:
         axes: Items by axis and source.
         seen: Texts by what holds them.
-        exact: What becomes of items that stand there word for word; those that nearly do are only told of.
+        exact: What becomes of items that stand there word for word; those that nearly do, or that stand in
+            `OWN_ANSWERS` while such are refused, are only told of.
         way_out: How the user says otherwise.
 
     Returns:
@@ -114,10 +123,12 @@ def without_leaks(axes: Loaded, seen: Seen, exact: Leaks, way_out: str) -> tuple
     }
     leaks = find_leaks(measured, seen)
     same = [leak for leak in leaks if leak.kind == "exact"]
-    if same and exact == "refuse":
-        others = f", and {len(same) - 1} more do" if len(same) > 1 else ""
+    given_away = [leak for leak in same if leak.b != OWN_ANSWERS]
+    if given_away and exact == "refuse":
+        first = given_away[0]
+        others = f", and {len(given_away) - 1} more do" if len(given_away) > 1 else ""
         raise UserError(
-            f"'{same[0].text[:BRIEF]}' ({same[0].a}) stands in {same[0].b} too{others}",
+            f"'{first.text[:BRIEF]}' ({first.a}) stands in {first.b} too{others}",
             fix=f"take such prompts out, or {way_out}",
         )
     _tell(same, leaks[len(same) :], exact)

@@ -27,7 +27,8 @@ def leaks(results: StudyResults) -> Table:
     return Table(
         "Measured prompts that the models have seen",
         "Near: four fifths of the shorter text's runs of five words stand in the other. Such are measured: "
-        f"read their scores with care. Exact ones are measured only where the study allows it.{left}",
+        "read their scores with care. Exact ones are measured only where the study allows it, or where they "
+        f"stand among prompts that were taught with the model's own answers.{left}",
         ("Overlap", "Measured", "Prompt", "Stands in", "There"),
         rows,
         texts=5,
@@ -40,11 +41,7 @@ def leak_warnings(results: StudyResults) -> list[str]:
     same = sum(leak["kind"] == "exact" for leak in told["found"])
     if not same:
         return []
-    done = (
-        "were measured all the same: a score on them is memory"
-        if told["exact"] == "allow"
-        else "were left out"
-    )
+    done = "were left out" if told["exact"] == "drop" else "were measured all the same"
     return [f"{same} measured prompts stand word for word in what the models have seen, and {done}."]
 
 
