@@ -33,7 +33,7 @@ BRIEF = 80  # characters of a prompt that is named
 
 
 OWN_ANSWERS = "the harmless alignment prompts"
-"""Taught with the model's own answers, to change nothing: they give away no answer, only that there is to be one.
+"""Taught with the model's own answers, to change nothing: they give away no answer, only that there is one.
 A public set of knowledge may hold such a prompt ("Why is the sky blue?"): that is told of, and no error."""
 
 
