@@ -4,7 +4,8 @@ Run as ``python benchmarks/keep.py runs/first-study benchmarks/first-study/recor
 ``cp -r benchmarks/first-study/records runs/first-study`` and the study goes on from there.
 
 Scores, losses, settings and certificates are kept. Weights are not: they are made again from study, seed and
-versions. Nor is what a public data set asks or what a model answered it: those texts are not ours to spread.
+versions. Nor is what a public data set asks or what a model answered it: those texts are not ours to spread,
+so report.md is made anew from the records without them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ import json
 import shutil
 from pathlib import Path
 
-KEPT = ("study.json", "study.yaml", "results.json", "report.md", "*.png", "tuned.json", "drift.json")
+from tether.report.page import write_markdown
+from tether.results import read_results, write_results
+
+KEPT = ("study.json", "study.yaml", "*.png", "tuned.json", "drift.json")
 TEXTS = dict.fromkeys(("input", "output", "reason"), "")
 
 
@@ -29,6 +33,8 @@ def main() -> None:
             shutil.copy2(source, _place(source, arguments.run, arguments.kept))
     for source in arguments.run.rglob("items/*.jsonl"):
         without_texts(source, _place(source, arguments.run, arguments.kept))
+    if (arguments.run / "results.json").is_file():
+        keep_results(arguments.run, arguments.kept)
 
 
 def _place(source: Path, run: Path, kept: Path) -> Path:
@@ -41,6 +47,15 @@ def without_texts(source: Path, place: Path) -> None:
     """Copy per-item records, their texts left empty."""
     items = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
     place.write_text("".join(json.dumps({**item, **TEXTS}) + "\n" for item in items), encoding="utf-8")
+
+
+def keep_results(run: Path, kept: Path) -> None:
+    """The results, without the texts of prompts that leak, and the report that they and the records give."""
+    results = read_results(run / "results.json")
+    for leak in results.provenance.get("leaks", {"found": []})["found"]:
+        leak["text"] = ""
+    write_results(kept / "results.json", results)
+    write_markdown(kept, results, [figure.stem for figure in sorted((kept / "figures").glob("*.png"))])
 
 
 if __name__ == "__main__":

@@ -19,11 +19,14 @@ from tether.results import (
     SweepPoint,
     Train,
     aggregate,
+    breakdown,
     compare_methods,
     read_items,
     read_results,
     summarise,
     summarise_method,
+    summarise_secondary,
+    turned,
     write_items,
     write_results,
 )
@@ -128,6 +131,86 @@ def test_knowledge_is_scored_on_choice_and_its_gain_apart() -> None:
     assert summaries["knowledge_gain"].unit == "bits/byte"
     assert summaries["knowledge_gain"].delta_percent == pytest.approx(-10)
     assert summaries["knowledge"].delta_percent is None
+
+
+def test_retained_is_the_share_of_right_answers_kept() -> None:
+    before = [1.0] * 10 + [0.0] * 10
+    seeds = {"0": items([1.0] * 8 + [0.0] * 12), "1": items([1.0] * 6 + [0.0] * 4 + [1.0] * 10)}
+    summary = summarise(items(before), seeds)
+    assert summary.retained == pytest.approx((0.8 + 0.6) / 2)
+    assert summary.retained_ci95 is not None
+    assert 0.3 < summary.retained_ci95[0] < 0.7 < summary.retained_ci95[1] < 0.95
+    assert (summary.lost, summary.gained) == (3, 5)
+    kept = summarise(items(before), {"0": items(before)})
+    assert kept.retained == 1
+    assert kept.retained_ci95 == (pytest.approx(0.722, abs=1e-3), 1), "Wilson's, of 10 of 10"
+
+
+def test_nothing_is_retained_of_scores_that_are_no_yes_or_no() -> None:
+    assert summarise(items([0.5, 1.0]), {"0": items([0.5, 1.0])}).retained is None
+    assert summarise(items([0.0] * 3), {"0": items([1.0] * 3)}).retained is None, "none was right"
+
+
+def test_items_that_turned_are_told_with_both_answers() -> None:
+    def answered(*picked: str) -> list[Item]:
+        return [
+            item(n, float(said == "right"), output=said, reason="" if said == "right" else "it is right")
+            for n, said in enumerate(picked)
+        ]
+
+    before = answered("right", "wrong", "right", "other")
+    after = {"0": answered("right", "right", "wrong", "wrong"), "1": answered("other", "right", "wrong", "x")}
+    told = [
+        (one.before.id, one.lost, one.before.output, one.after.output, one.right, one.seeds)
+        for one in turned(before, after)
+    ]
+    assert told == [
+        ("2", True, "right", "wrong", "it is right", 2),
+        ("0", True, "right", "other", "it is right", 1),
+        ("1", False, "wrong", "right", "it is right", 2),
+    ]
+
+
+def kinds(score: float) -> list[Item]:
+    """Twelve questions of geography, three of art, two of law, and twelve free ones with a passage."""
+    counts = {"geography": 12, "art": 3, "law": 2}
+    choice = [
+        item(100 * place + n, score, category=name)
+        for place, (name, count) in enumerate(counts.items())
+        for n in range(count)
+    ]
+    free = [item(900 + n, 0.1 + score, group="open", passage=True, source="dolly") for n in range(12)]
+    return choice + free
+
+
+def test_knowledge_is_told_by_kind_and_small_kinds_together() -> None:
+    parts = breakdown(Records("base", {"knowledge": kinds(1)}, {"0": {"knowledge": kinds(0)}}))
+    assert [(p.source, p.group, p.category, p.passage, p.summary.n, p.summary.delta) for p in parts] == [
+        ("dolly", "open", "", True, 12, pytest.approx(-1)),
+        ("set", "choice", "(2 small categories)", False, 5, -1),
+        ("set", "choice", "geography", False, 12, -1),
+    ]
+    assert breakdown(Records("base", {"knowledge": kinds(1)}, {"0": {}})) == []
+
+
+def test_one_small_kind_keeps_its_name() -> None:
+    few = [item(n, 1.0, category="art") for n in range(3)]
+    (part,) = breakdown(Records("base", {"knowledge": few}, {"0": {"knowledge": few}}))
+    assert (part.category, part.summary.n) == ("art", 3)
+
+
+def test_secondary_measures_are_told_before_and_after_and_score_nothing() -> None:
+    def free(bits: float, f1: float) -> list[Item]:
+        metrics = {"bits_per_byte": bits, "token_f1": f1, "rouge_l": f1 / 2}
+        return [item(n, 0.2, group="open", metrics=metrics) for n in range(3)] + [item(9, 1.0)]
+
+    records = Records("base", {"knowledge": free(1.0, 0.4)}, {"0": {"knowledge": free(0.85, 0.5)}})
+    found = summarise_secondary(records)
+    assert list(found) == ["bits_per_byte", "token_f1", "rouge_l"]
+    assert (found["bits_per_byte"].unit, found["token_f1"].unit) == ("bits/byte", "share")
+    assert found["bits_per_byte"].delta_percent == pytest.approx(-15)
+    assert [found[name].delta for name in ("token_f1", "rouge_l")] == pytest.approx([0.1, 0.05])
+    assert set(summarise_method(records)) == {"knowledge", "knowledge_gain"}
 
 
 def test_one_seed_of_yes_or_no_is_tested_by_mcnemar() -> None:

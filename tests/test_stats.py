@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import NormalIndPower
 from statsmodels.stats.proportion import proportion_confint
 
+from tether.cutting import Cut, influence
 from tether.stats import cluster_bootstrap, holm, mcnemar_exact, minimum_detectable_difference, wilson
 
 shares = st.floats(0, 1)
@@ -83,6 +85,42 @@ def test_bootstrap_agrees_with_scipy_when_every_item_is_a_cluster() -> None:
     assert ours.p_value == pytest.approx(scipy_stats.ttest_1samp(values, 0).pvalue, abs=0.02)
 
 
+def test_without_expansion_the_cuts_are_those_of_bca() -> None:
+    values = np.random.default_rng(0).gamma(0.7, size=40)
+    means = values[np.random.default_rng(1).integers(40, size=(20_000, 40))].mean(axis=1)
+    cut = Cut.of(means, values.mean(), [influence(values, np.ones(40))])
+    plain = replace(cut, inflation=1.0, df=1e9)
+    ends = np.quantile(means, [plain.share(0.025), plain.share(0.975)])
+    theirs = scipy_stats.bootstrap(
+        (values,), np.mean, n_resamples=20_000, method="BCa", rng=np.random.default_rng(2)
+    )
+    assert ends == pytest.approx(tuple(theirs.confidence_interval), abs=0.03)
+    assert cut.acceleration == pytest.approx(scipy_stats.skew(values) / 6 / np.sqrt(40))
+    assert (cut.inflation, cut.df) == pytest.approx((np.sqrt(40 / 39), 39))
+
+
+@pytest.mark.parametrize("level", [0.005, 0.025, 0.5, 0.9, 0.975])
+def test_a_cut_leads_back(level: float) -> None:
+    cut = Cut(bias=0.1, acceleration=0.08, inflation=1.02, df=20)
+    assert cut.level(cut.share(level)) == pytest.approx(level)
+
+
+def test_few_values_without_skew_get_the_interval_of_t() -> None:
+    values = scipy_stats.norm.ppf((np.arange(12) + 0.5) / 12)
+    ours = cluster_bootstrap(values, range(12))
+    theirs = scipy_stats.ttest_1samp(values, 0).confidence_interval()
+    assert ours.ci == pytest.approx((theirs.low, theirs.high), rel=0.06)
+    assert ours.sd == pytest.approx(scipy_stats.sem(values), rel=0.03)
+
+
+def test_strata_of_few_clusters_have_the_degrees_of_freedom_of_welch() -> None:
+    generator = np.random.default_rng(0)
+    few, many = generator.normal(0, 2, 8), generator.normal(0, 1, 60)
+    pulls = [influence(part, np.ones(len(part))) / 2 for part in (few, many)]
+    cut = Cut.of(generator.normal(size=100), 0.0, pulls)
+    assert cut.df == pytest.approx(scipy_stats.ttest_ind(few, -many, equal_var=False).df)
+
+
 def test_clusters_that_repeat_themselves_widen_the_interval() -> None:
     values = np.repeat(np.random.default_rng(0).normal(size=50), 10)
     as_items = cluster_bootstrap(values, range(500))
@@ -111,7 +149,7 @@ def test_bootstrap_is_repeatable_and_symmetric(rows: list[tuple[float, int]], se
         assert len(set(clusters)) == 1
         return
     assert turned.ci == pytest.approx((-once.ci[1], -once.ci[0]), abs=1e-9)
-    assert turned.p_value == once.p_value
+    assert turned.p_value == pytest.approx(once.p_value)
     assert min(values) - 1e-9 <= once.ci[0] <= once.ci[1] <= max(values) + 1e-9
 
 

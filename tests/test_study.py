@@ -97,7 +97,11 @@ def test_the_axes_measured_what_was_asked(results: dict[str, Any], run: Path) ->
     metrics = {axis: cell["before"]["metrics"].keys() for axis, cell in axes.items()}
     assert metrics["safety"] >= {"refused", "complied", "over_refused", "degenerate"}
     assert metrics["proficiency"] >= {"step_accuracy", "call_accuracy", "slot_f1", "loss"}
-    assert metrics["knowledge"] >= {"gain_bits_per_byte", "bits_per_byte", "accuracy", "token_f1"}
+    assert metrics["knowledge"] >= {"gain_bits_per_byte", "bits_per_byte", "accuracy", "token_f1", "rouge_l"}
+    lora = results["methods"]["lora"]
+    assert lora["secondary"].keys() == {"bits_per_byte", "token_f1", "rouge_l"}
+    assert sum(part["summary"]["n"] for part in lora["knowledge"]) == 6
+    assert lora["summary"]["knowledge"].keys() >= {"retained", "retained_ci95"}
 
 
 def test_the_rate_with_the_least_loss_is_taken(results: dict[str, Any], run: Path) -> None:
@@ -148,6 +152,9 @@ def test_the_record_says_what_was_used(results: dict[str, Any], base: Base, anch
     assert provenance["judge"] == "rules"
     assert results["environment"]["packages"]["torch"]
     assert results["study"]["training"]["max_steps"] == 2
+    assert provenance["leaks"]["exact"] == "refuse"
+    tuned = json.loads((run / "methods" / "lora" / "seed-0" / "tuned.json").read_text())
+    assert tuned["data"] == {"source": "builtin:hotels", "dialogues": 12}
 
 
 def made(run: Path) -> dict[Path, float]:
@@ -246,6 +253,24 @@ def test_a_measured_prompt_that_is_trained_on_ends_the_study(base: Base, tmp_pat
 def test_or_is_left_out_where_the_study_says_so(base: Base, tmp_path: Path) -> None:
     results = story.compare(leaking(base, tmp_path, leaks="drop"), tmp_path / "run")
     assert results.methods["everything"].summary["safety"].n == 1
+    told = results.provenance["leaks"]
+    assert told["exact"] == "drop"
+    assert [(leak["kind"], leak["a"], leak["b"]) for leak in told["found"]] == [
+        ("exact", f"safety:{tmp_path / 'safety.jsonl'}", "the training dialogues")
+    ]
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "1 measured prompts stand word for word" in page and "were left out" in page
+
+
+def test_anchors_are_looked_through_before_anything_is_measured(
+    base: Base, anchors: AnchorSet, tmp_path: Path
+) -> None:
+    general = next(anchor.prompt for anchor in anchors.anchors if anchor.group == "general")
+    (tmp_path / "own.jsonl").write_text(json.dumps({"prompt": general}) + "\n")
+    asked_of_anchors = asked(base, axes={"safety": str(tmp_path / "own.jsonl"), "knowledge": []}, limits={})
+    with pytest.raises(UserError, match="stands in the anchors of"):
+        story.compare(asked_of_anchors, tmp_path / "run")
+    assert not (tmp_path / "run" / "base").exists()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -53,6 +53,10 @@ Require = Annotated[
 Judge = Annotated[
     str,
     typer.Option("--judge", metavar="NAME", help="rules, classifier:FOLDER, local:FOLDER or openai:MODEL."),
+]
+Leaks = Annotated[
+    Literal["refuse", "drop", "allow"],
+    typer.Option(help="Prompts that the model was trained on: refuse to measure, leave out, or keep."),
 ]
 MaxPrice = Annotated[float | None, typer.Option(min=0, help="Dollars that asking a hosted model may cost.")]
 PerMinute = Annotated[int | None, typer.Option(min=1, help="Requests to a hosted model, at most.")]
@@ -202,6 +206,7 @@ def evaluate(
         Path | None, typer.Option(metavar="FILE.json", help="An earlier evaluation to compare with.")
     ] = None,
     judge: Judge = "rules",
+    leaks: Leaks = "refuse",
     max_price: MaxPrice = None,
     requests_per_minute: PerMinute = None,
     require: Require = [],  # noqa: B006
@@ -215,7 +220,7 @@ def evaluate(
     asking, requirements = _asking(max_price, requests_per_minute), _requirements(require)
     from tether import stages
 
-    outcome = stages.evaluate(base, adapter, sources, limit, out, against, requirements, asking, judge)
+    outcome = stages.evaluate(base, adapter, sources, limit, out, against, requirements, asking, judge, leaks)
     _print(outcome.record, outcome.text, as_json)
 
 

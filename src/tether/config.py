@@ -45,6 +45,8 @@ SCHEMA_GUIDED = ("sgd_hotels", "sgd_restaurants", "sgd_flights")
 WITH_TESTS = ("builtin:hotels", "builtin:conversations", *SMALL_DOMAINS, *SCHEMA_GUIDED)
 
 Budget = float | dict[str, float]
+Leaks = Literal["refuse", "drop", "allow"]
+"""What becomes of a measured prompt that stands word for word in what a model has seen."""
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -216,7 +218,8 @@ class Study(_Strict):
         sweep_steps: Steps of each learning rate that is tried.
         asking: How hosted models are asked, a judge among them.
         judge: Who judges the answers on safety, as `tether judge` names it.
-        leaks: For a measured prompt that training or anchors hold too: refuse the study, or drop the prompt.
+        leaks: For a measured prompt that training or anchors hold too: refuse the study, drop the prompt, or
+            allow it; what nearly stands there is measured and told of.
     """
 
     base: str
@@ -230,7 +233,7 @@ class Study(_Strict):
     sweep_steps: Annotated[int, Field(gt=0)] = 100
     asking: Asking = Asking()
     judge: str = "rules"
-    leaks: Literal["refuse", "drop"] = "refuse"
+    leaks: Leaks = "refuse"
 
     @model_validator(mode="before")
     @classmethod

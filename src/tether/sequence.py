@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tether.axes.registry import Loaded
+    from tether.chatdata.leaks import Leak
     from tether.config import Plan, Study
 
 
@@ -59,9 +60,13 @@ def compare(
         UserError: The sequence cannot be run as it is, or ``out`` holds another study.
     """
     plans = _plans(asked, methods or list(asked.methods))
-    stages = _stages(asked, out, list(seeds or asked.seeds), study.checked_axes(asked, plans))
+    stages = _stages(asked, out, list(seeds or asked.seeds), *study.checked_axes(asked, plans))
     study.claim(out, asked, study_path)
     first = stages[0]
+    for base in dict.fromkeys(plan.base for plan in plans):
+        first.look_through_anchors(base)
+    for stage in stages[1:]:
+        stage.axes, stage.leaks = first.axes, first.leaks
     for base in dict.fromkeys(plan.base for plan in plans):
         first.measure_base(base)
     for name in dict.fromkeys(plan.sweep for plan in plans):
@@ -97,12 +102,19 @@ class Stage(study.Story):
         out: The run's folder.
         seeds: Of each method.
         axes: What is measured after every stage.
+        leaks: What of it was seen.
     """
 
     def __init__(
-        self, asked: Study, earlier: Sequence[Stage], out: Path, seeds: list[int], axes: Loaded
+        self,
+        asked: Study,
+        earlier: Sequence[Stage],
+        out: Path,
+        seeds: list[int],
+        axes: Loaded,
+        leaks: Sequence[Leak],
     ) -> None:
-        super().__init__(asked.stage(asked.domains[len(earlier)]), out, seeds, axes)
+        super().__init__(asked.stage(asked.domains[len(earlier)]), out, seeds, axes, leaks)
         self.earlier, self.number, self.domains = earlier, len(earlier) + 1, len(asked.domains)
         self.name = domain_name(self.study.data)
         for before in earlier[:1]:  # the base and what it thinks are the same at every stage
@@ -134,10 +146,10 @@ def _plans(asked: Study, methods: Sequence[str]) -> list[Plan]:
     return plans
 
 
-def _stages(asked: Study, out: Path, seeds: list[int], axes: Loaded) -> list[Stage]:
+def _stages(asked: Study, out: Path, seeds: list[int], axes: Loaded, leaks: Sequence[Leak]) -> list[Stage]:
     stages: list[Stage] = []
     for _ in asked.domains:
-        stages.append(Stage(asked, list(stages), out, seeds, axes))
+        stages.append(Stage(asked, list(stages), out, seeds, axes, leaks))
     return stages
 
 

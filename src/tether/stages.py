@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from tether.methods.run import Run, read_record
 from tether.methods.tether import budgets, hold
 from tether.requirements import Requirement, check_requirements
 from tether.results import AxisResult, Item, aggregate, read_items, safety_parts, summarise, write_items
+from tether.seen import seen_by, without_leaks
 from tether.sources import load_dialogues
 from tether.sources.rows import read_rows
 from tether.training.certificate import CERTIFICATE_FILE, Certifier
@@ -39,8 +40,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tether.anchors.build import AnchorSettings
+    from tether.config import Leaks
 
 LEARNED, LEARNED_END = "\x1b[32m", "\x1b[0m"
+WAY_OUT = "say --leaks drop to leave them out, --leaks allow to keep them"
+_STYLE = " (secondary: it measures style, and falls under any fine-tuning)"
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,9 @@ def tune(
     train, select = split_select(load_dialogues(data, split="train", limit=training.dialogues))
     _claim(out, {**asked, "training": training.model_dump(mode="json"), "anchors": str(anchors or "")})
     if read_record(out) is None:
-        run = Run(models.resolve_for(chosen, base), train, select, out, training, seed, anchors, yes)
+        run = Run(
+            models.resolve_for(chosen, base), train, select, out, training, seed, anchors, yes, data=data
+        )
         chosen(run, options)
     record = {"out": str(out), **(read_record(out) or {})}
     certificate = bases.read_json(out / CERTIFICATE_FILE)
@@ -116,9 +122,14 @@ def _told(out: Path, record: dict[str, Any], certificate: dict[str, Any] | None)
 def _drift_lines(certificate: dict[str, Any]) -> list[str]:
     return [
         f"drift on {name}: {group['drift']:.4f} nats/token (upper 95% bound {group['upper95']:.4f}, "
-        f"budget {group['budget']:g}, {group['prompts']} prompts)"
+        f"{_budget_told(group['budget'])}, {group['prompts']} prompts; 95th percentile of prompts "
+        f"{group['prompt_p95']:.4f}, first five tokens {group['first5']:.4f})"
         for name, group in certificate["groups"].items()
     ]
+
+
+def _budget_told(budget: float | None) -> str:
+    return "no budget" if budget is None else f"budget {budget:g}"
 
 
 def rewind(
@@ -148,7 +159,7 @@ def rewind(
     if out.is_dir() and any(out.iterdir()):
         raise UserError("the folder is not empty", where=str(out), fix="name another folder")
     train, select = split_select(load_dialogues(data, split="train"))
-    run = Run(bases.resolve(base), train, select, out, Training(), anchors_folder=anchors)
+    run = Run(bases.resolve(base), train, select, out, Training(), anchors_folder=anchors, data=data)
     epsilons = budgets(budget, run.anchors.groups)
     model = run.load("lora")
     certifier = Certifier(model, run.anchors, run.tokenizer.pad_token_id, epsilons)
@@ -159,7 +170,13 @@ def rewind(
     found = Rewind(AdapterUpdate(tuned), domain_loss, drift, epsilons, geometry)
     held = hold(run, found, certifier, tuned)
     tuned.save_pretrained(out)
-    record = {"base": run.base.name, "revision": run.base.revision, "adapter": str(adapter), **held}
+    record = {
+        "base": run.base.name,
+        "revision": run.base.revision,
+        "adapter": str(adapter),
+        **run.seen,
+        **held,
+    }
     bases.write_json(out / bases.RECORD_FILE, record)
     certificate = bases.read_json(out / CERTIFICATE_FILE) or {}
     drifts = {name: group["drift"] for name, group in certificate["groups"].items()}
@@ -248,22 +265,27 @@ def evaluate(
     requirements: Sequence[Requirement] = (),
     asking: Asking | None = None,
     judge: str = "rules",
+    leaks: Leaks = "refuse",
 ) -> Outcome:
     """Measure a model on the axes that are named, and write JSON with the per-item records beside it.
 
-    ``asking`` says how a hosted model is asked; ``judge`` names who judges the answers on safety.
+    Where the adapter brings a certificate of its drift, that is told too, as it stands.
+    ``asking`` says how a hosted model is asked; ``judge`` names who judges the answers on safety;
+    ``leaks`` what becomes of prompts that the model has seen, as far as that can be told.
 
     Raises:
-        UserError: A source or model will not do.
+        UserError: A source or model will not do, or the model has seen a prompt.
         RequirementNotMet: A measurement misses a requirement.
     """
     loaded = load_axes(
         sources, {name: limit for names in sources.values() for name in names} if limit else {}
     )
+    resolved = models.resolve(base)
+    loaded, found = without_leaks(loaded, seen_by(resolved, adapter), leaks, WAY_OUT)
     earlier = _earlier(against, loaded, judge) if against else {}
     chosen = open_judge(judge, asking or Asking())
     folder = out.parent / f"{out.stem}-items"
-    live = models.open_model(models.resolve(base), adapter, folder / "answers.jsonl", asking or Asking())
+    live = models.open_model(resolved, adapter, folder / "answers.jsonl", asking or Asking())
     axes: dict[str, dict[str, Any]] = {}
     for axis in loaded:
         items = measure(live, axis, loaded[axis], chosen)
@@ -282,13 +304,19 @@ def evaluate(
         "axes": axes,
         "environment": environment(),
     }
+    certificate = bases.read_json(adapter / CERTIFICATE_FILE) if adapter else None
+    if certificate:
+        record["drift"] = certificate
+    if found:
+        record["leaks"] = {"exact": leaks, "found": [asdict(leak) for leak in found]}
     bases.write_json(out, record)
     for asked in (live, chosen):
         if isinstance(asked, HostedModel | HostedJudge):
             asked.finish()
     told = {**axes, **axes.get("safety", {}).get("parts", {})}
     flat = {axis: {**cell, **cell.get("against", {})} for axis, cell in told.items()}
-    outcome = Outcome(record, "\n".join(_axis_line(axis, cell) for axis, cell in told.items()))
+    lines = [_axis_line(axis, cell) for axis, cell in told.items()]
+    outcome = Outcome(record, "\n".join([*lines, *_drift_lines(certificate or {"groups": {}})]))
     check_requirements(requirements, {str(adapter or base): flat})
     return outcome
 
@@ -324,7 +352,11 @@ def _earlier(path: Path, wanted: Collection[str], judge: str) -> dict[str, list[
 def _axis_line(axis: str, cell: dict[str, Any]) -> str:
     result = AxisResult(**{key: cell[key] for key in AxisResult.model_fields})
     interval = f" [{result.ci95[0]:.3f}, {result.ci95[1]:.3f}]" if result.ci95 else ""
-    metrics = ", ".join(f"{name} {value:.3f}" for name, value in result.metrics.items() if value is not None)
+    metrics = ", ".join(
+        f"{name} {value:.3f}{_STYLE if name == 'bits_per_byte' else ''}"
+        for name, value in result.metrics.items()
+        if value is not None
+    )
     score = "not measured" if result.score is None else f"{result.score:.3f}{interval}, n {result.n}"
     return f"{axis}: {score}{_moved(cell.get('against') or {})}" + (f"\n  {metrics}" if metrics else "")
 
@@ -333,7 +365,8 @@ def _moved(change: dict[str, Any]) -> str:
     if change.get("delta") is None:
         return ""
     chance = "" if change["p_value"] is None else f" (p {change['p_value']:.3g})"
-    return f"; {change['delta']:+.3f} against before{chance}"
+    kept = "" if change["retained"] is None else f", {change['retained']:.1%} of the right answers kept"
+    return f"; {change['delta']:+.3f} against before{chance}{kept}"
 
 
 def judge(

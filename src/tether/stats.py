@@ -1,4 +1,4 @@
-"""Intervals and paired tests: numpy and scipy, nothing else of the library.
+"""Intervals and paired tests: numpy and scipy, and of the library cutting.py alone.
 
 Every method answers the same prompts, so what is compared is a per-item difference. Items of one dialogue or
 one prompt are not independent, so whole clusters are drawn, never single items.
@@ -11,6 +11,8 @@ from math import comb
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from tether.cutting import Cut, influence, within
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -28,7 +30,7 @@ class Bootstrap:
 
     Attributes:
         mean: The mean of the values; with strata, the mean of the strata's means.
-        ci: Lower and upper end of the percentile interval; None with fewer than two clusters in some stratum.
+        ci: Lower and upper end of the interval; None with fewer than two clusters in some stratum.
         p_value: Two-sided, for the hypothesis that the mean is zero; None where there is no interval.
         sd: Standard error of the mean over the draws; None where there is no interval.
     """
@@ -76,8 +78,9 @@ def cluster_bootstrap(
     """Interval and p-value of a mean (of paired differences, say) by the cluster bootstrap.
 
     Within a stratum, clusters are drawn with replacement and a draw's mean is the sum of its values over the
-    number of its items, so only cluster sums and sizes are ever drawn. The p-value turns the interval round:
-    twice the smaller share of draws on one side of zero, never below 2 / (draws + 1).
+    number of its items, so only cluster sums and sizes are ever drawn. Where the draws are cut corrects for
+    skew and for few clusters (cutting.py). The p-value turns the interval round, and is
+    never below 2 / (draws + 1).
 
     Args:
         values: One number per item, shape (n,).
@@ -108,8 +111,11 @@ def cluster_bootstrap(
     if any(len(sums) < 2 for sums, _ in tables):
         return Bootstrap(mean, None, None, None)
     drawn = np.mean([_draw_means(sums, sizes, draws, generator) for sums, sizes in tables], axis=0)
-    low, high = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2])
-    return Bootstrap(mean, (float(low), float(high)), _sign_p_value(drawn), float(drawn.std()))
+    cut = Cut.of(drawn, mean, [influence(sums, sizes) / len(tables) for sums, sizes in tables])
+    low, high = np.quantile(drawn, [cut.share(0.5 - level / 2), cut.share(0.5 + level / 2)])
+    return Bootstrap(
+        mean, (float(low), float(high)), _sign_p_value(drawn, cut), cut.inflation * float(drawn.std())
+    )
 
 
 def _cluster_table(
@@ -134,10 +140,11 @@ def _draw_means(
     return means
 
 
-def _sign_p_value(drawn: NDArray[np.float64]) -> float:
+def _sign_p_value(drawn: NDArray[np.float64], cut: Cut) -> float:
     """Two-sided p-value from the draws' signs; draws at zero count on both sides."""
-    tail = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
-    return min(1.0, 2 * (tail + 1) / (len(drawn) + 1))
+    below, not_above = (within(float(side.mean()), len(drawn)) for side in (drawn < 0, drawn <= 0))
+    tail = min(cut.level(not_above), 1 - cut.level(below))
+    return min(1.0, max(2 * tail, 2 / (len(drawn) + 1)))
 
 
 def pass_hat_k(successes: int, trials: int, k: int) -> float:

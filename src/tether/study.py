@@ -16,20 +16,19 @@ import gc
 import json
 import re
 import shutil
+from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
 from tether import bases, models
-from tether.anchors.prompts import harmful_prompts, lookalike_prompts
 from tether.anchors.store import anchors_for
 from tether.axes.drift import drift_items
 from tether.axes.judges.hosted import HostedJudge
 from tether.axes.judges.registry import open_judge
 from tether.axes.registry import REGISTRY, Loaded, load_axes, measure
 from tether.chatdata.chats import Chat, split_select
-from tether.chatdata.leaks import find_leaks, user_words
 from tether.environment import environment, now
 from tether.errors import UserError
 from tether.hosted.model import HostedModel
@@ -53,12 +52,15 @@ from tether.results import (
     Train,
     aggregate,
     any_written,
+    breakdown,
     compare_methods,
     read_items,
     summarise_method,
+    summarise_secondary,
     write_items,
     write_results,
 )
+from tether.seen import anchors_seen, builtin_seen, dialogues_seen, without_leaks
 from tether.sources import fingerprint, load_dialogues
 from tether.training.certificate import CERTIFICATE_FILE, Certifier
 
@@ -67,8 +69,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tether.anchors.anchors import AnchorSet
+    from tether.chatdata.leaks import Leak
     from tether.config import Plan, Study
     from tether.methods.place import Place
+
+WAY_OUT = "say `leaks: drop` in the study to leave them out, `leaks: allow` to keep them"
 
 
 def compare(
@@ -94,10 +99,12 @@ def compare(
     """
     plans = [models.placed(study, name) for name in methods or study.methods]
     here = [plan for plan in plans if models.service_of(plan) is None]
-    story = Story(study, out, list(seeds or study.seeds), checked_axes(study, plans))
+    story = Story(study, out, list(seeds or study.seeds), *checked_axes(study, plans))
     hosted = story.callable_now([plan for plan in plans if plan not in here], yes)
     story.remaining(plans)
     claim(out, study, study_path)
+    for base in dict.fromkeys(plan.base for plan in here):
+        story.look_through_anchors(base)
     for base in dict.fromkeys(plan.base for plan in here):
         story.measure_base(base)
     for name in dict.fromkeys(plan.sweep for plan in here):
@@ -121,7 +128,7 @@ def check(study: Study) -> list[str]:
         UserError: A method, option or source is unknown, or a measured prompt is trained on.
     """
     plans = [models.placed(study, name) for name in study.methods]
-    axes = checked_axes(study, plans)
+    axes, leaks = checked_axes(study, plans)
     data = {domain: dialogues(study.stage(domain)) for domain in study.domains}
     train, _ = data[study.data]
     lines = [f"base {study.base}"]
@@ -131,14 +138,17 @@ def check(study: Study) -> list[str]:
     lines += [models.job_line(plan, train) if models.service_of(plan) else _plan_line(plan) for plan in plans]
     for axis, sources in axes.items():
         lines += [f"{axis}: {name}, {len(items)} items" for name, items in sources.items()]
+    lines.append(f"{len(leaks)} measured prompts stand, nearly or word for word, in what is trained on")
     return [*lines, f"{len(plans)} methods x {len(study.seeds)} seeds"]
 
 
 class Story:
     """A study under way in its folder."""
 
-    def __init__(self, study: Study, out: Path, seeds: list[int], axes: Loaded) -> None:
-        self.study, self.out, self.seeds, self.axes = study, out, seeds, axes
+    def __init__(
+        self, study: Study, out: Path, seeds: list[int], axes: Loaded, leaks: Sequence[Leak]
+    ) -> None:
+        self.study, self.out, self.seeds, self.axes, self.leaks = study, out, seeds, axes, list(leaks)
         self.train, self.select = dialogues(study)
         self.started = now()
         self.base = cache(models.resolve)
@@ -149,6 +159,16 @@ class Story:
 
     def _anchors(self, base: str) -> AnchorSet:
         return anchors_for(self.base(base))
+
+    def look_through_anchors(self, name: str) -> None:
+        """Look for measured prompts among a base's anchors, which it may have to make first.
+
+        Raises:
+            UserError: One stands there, and the study refuses such.
+        """
+        seen = anchors_seen(self.anchors(name))
+        self.axes, found = without_leaks(self.axes, seen, self.study.leaks, WAY_OUT)
+        self.leaks = sorted([*self.leaks, *found], key=lambda leak: leak.kind)
 
     def callable_now(self, plans: Sequence[Plan], yes: bool) -> list[Plan]:
         """The hosted plans that can be had: without a key they are left out; the cost is agreed to, once."""
@@ -204,7 +224,7 @@ class Story:
             say(f"Trying {plan.name} at a learning rate of {rate:g}")
             settings = plan.training.model_copy(update={"max_steps": self.study.sweep_steps, "epochs": None})
             options = {**plan.options, "learning_rate": rate}
-            run = Run(self.base(plan.base), self.train, self.select, folder, settings, seed=0)
+            run = Run(self.base(plan.base), self.train, self.select, folder, settings, data=self.study.data)
             find(plan.method)(run, options)
             self._keep_loss(run, folder)
 
@@ -228,8 +248,17 @@ class Story:
         if plan.learning_rates:
             options["learning_rate"] = self.chosen_rate(plan)
         # Of a hosted method, the cost of the whole study was agreed to before it began.
-        place, base = self.place(plan, seed), self.base(plan.base)
-        run = Run(base, self.train, self.select, folder, plan.training, seed, yes=True, place=place)
+        run = Run(
+            self.base(plan.base),
+            self.train,
+            self.select,
+            folder,
+            plan.training,
+            seed,
+            yes=True,
+            place=self.place(plan, seed),
+            data=self.study.data,
+        )
         find(plan.method)(run, options)
         gc.collect()
 
@@ -322,6 +351,8 @@ class Story:
             service=service.title if service else None,
             seeds=seeds,
             summary=summarise_method(records, f1),
+            secondary=summarise_secondary(records),
+            knowledge=breakdown(records),
         )
 
     def _seed_result(self, plan: Plan, seed: int, records: Records) -> SeedResult:
@@ -362,6 +393,7 @@ class Story:
                 for name in names
             },
             "anchors": {name: self.anchors(name).sha256 for name in names if not hosted_name(name)},
+            "leaks": {"exact": self.study.leaks, "found": [asdict(leak) for leak in self.leaks]},
             **({"left_out": self.left_out} if self.left_out else {}),
             "seeds": self.seeds,
             "started": self.started,
@@ -395,61 +427,15 @@ def _plan_line(plan: Plan) -> str:
     return f"method {plan.name} on {plan.base}{rates}"
 
 
-def checked_axes(study: Study, plans: Sequence[Plan]) -> Loaded:
-    """The items to measure, after everything that can be wrong with the study was looked for."""
+def checked_axes(study: Study, plans: Sequence[Plan]) -> tuple[Loaded, list[Leak]]:
+    """The items to measure, and which were seen; all that can be wrong with the study was looked for then."""
     for plan in plans:
         rates = {"learning_rate": plan.learning_rates[0]} if plan.learning_rates else {}
         find(plan.method).checked({**plan.options, **rates})
     open_judge(study.judge, study.asking)
     sources = {axis: getattr(study.axes, axis) for axis in REGISTRY}
-    return _without_leaks(study, load_axes(sources, study.limits))
-
-
-def _without_leaks(study: Study, axes: Loaded) -> Loaded:
-    """The items that stand in nothing that was trained on.
-
-    Raises:
-        UserError: One does, and the study does not say to drop such.
-    """
-    seen = {
-        "the training dialogues": user_words(
-            [
-                chat
-                for domain in study.domains
-                for chat in load_dialogues(domain, split="train", limit=study.training.dialogues)
-            ]
-        ),
-        "the alignment and anchor prompts": [
-            (text, text)
-            for use in ("align", "anchors")
-            for text in (*harmful_prompts(use), *lookalike_prompts(use))
-        ],
-    }
-    measured = {
-        f"{axis}:{name}": REGISTRY[axis].texts(items)
-        for axis, sources in axes.items()
-        for name, items in sources.items()
-    }
-    leaks = find_leaks(measured, seen)
-    exact = [leak for leak in leaks if leak.kind == "exact"]
-    if exact and study.leaks == "refuse":
-        raise UserError(
-            f"'{exact[0].text[:80]}' ({exact[0].a}) stands in {exact[0].b} too, and {len(exact) - 1} more do",
-            fix="take such prompts out, or say `leaks: drop` in the study to leave them out",
-        )
-    if leaks:
-        say(
-            f"{len(exact)} measured prompts stand in what is trained on and are left out, "
-            f"{len(leaks) - len(exact)} nearly do"
-        )
-    dropped = {(leak.a, leak.id_a) for leak in exact}
-    return {
-        axis: {
-            name: [item for item in items if (f"{axis}:{name}", item.id) not in dropped]
-            for name, items in sources.items()
-        }
-        for axis, sources in axes.items()
-    }
+    seen = builtin_seen() | dialogues_seen(study.domains, study.training.dialogues)
+    return without_leaks(load_axes(sources, study.limits), seen, study.leaks, WAY_OUT)
 
 
 def claim(out: Path, study: Study, study_path: Path | None) -> None:

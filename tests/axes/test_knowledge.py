@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tether.axes.knowledge import LONGEST_ANSWER, continuation, knowledge, other_questions, token_f1
+from tether.axes.knowledge import LONGEST_ANSWER, continuation, knowledge, other_questions
+from tether.axes.written import rouge_l, token_f1
 from tether.sources import ChoiceItem, OpenItem, load_knowledge
 
 if TYPE_CHECKING:
@@ -97,6 +99,32 @@ def test_words_count_without_case_articles_and_punctuation() -> None:
     assert token_f1("The cat sat!", "a cat sat") == 1.0
     assert token_f1("cat", "a cat sat") == pytest.approx(2 / 3)
     assert token_f1("dog", "cat") == token_f1("", "cat") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("police kill the gunman", 3 / 4),  # Lin 2004, section 3.1: ROUGE-2 cannot tell these two apart
+        ("the gunman kill police", 2 / 4),
+        ("POLICE killed, the gunman!", 1.0),
+        ("The police have killed the very last gunman", 2 * 4 / (8 + 4)),  # in order, with gaps
+        ("gunman", 2 * 1 / (1 + 4)),
+        ("robber", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_rouge_l_counts_the_longest_run_in_order(written: str, expected: float) -> None:
+    assert rouge_l(written, "police killed the gunman") == pytest.approx(expected)
+    assert rouge_l("police killed the gunman", written) == pytest.approx(expected), "beta is 1"
+
+
+def test_items_say_their_kind(live: LocalModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores(live, monkeypatch, [-1.0] * 8)
+    plain, passage = opened("a", "1234"), replace(opened("b", "12"), context="It is 12.", category="qa")
+    kinds = [(item.category, item.passage) for item in knowledge(live, [plain, passage])]
+    assert kinds == [("", False), ("qa", True)]
+    (item,) = knowledge(live, [replace(choice(), category="food")])
+    assert (item.category, item.passage) == ("food", False)
 
 
 def test_a_real_model_is_scored_the_same_twice(live: LocalModel) -> None:

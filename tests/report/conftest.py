@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from tether.chatdata.leaks import Leak
 from tether.results import (
     BeforeAfter,
     GroupDrift,
@@ -18,9 +20,11 @@ from tether.results import (
     SweepPoint,
     Train,
     aggregate,
+    breakdown,
     compare_methods,
     read_results,
     summarise_method,
+    summarise_secondary,
     write_items,
     write_results,
 )
@@ -54,10 +58,12 @@ def _items(rates: COLUMNS, seed: int) -> dict[str, list[Item]]:
         steady, lucky, chance = own.random(), luck.random(), luck.random()
         return float((steady if chance < 0.85 else lucky) < rate)
 
-    def item(axis: str, group: str, number: int, score: float, text: str, said: str, cluster: str) -> Item:
+    def item(
+        axis: str, group: str, number: int, score: float, text: str, said: str, cluster: str, **more: Any
+    ) -> Item:
         return Item(
             id=f"{group}{number}", axis=axis, source=f"fake-{axis}", cluster=cluster, input=text, output=said,
-            score=score, reason="as asked" if score else "not as asked", group=group,
+            score=score, reason="as asked" if score else "not as asked", group=group, **more,
         )  # fmt: skip
 
     made: dict[str, list[Item]] = {"proficiency": [], "safety": [], "knowledge": []}
@@ -81,12 +87,26 @@ def _items(rates: COLUMNS, seed: int) -> dict[str, list[Item]]:
     for n in range(200 if choice is not None else 0):
         score = right(choice or 0)
         made["knowledge"].append(
-            item("knowledge", "choice", n, score, f"Question {n}?", f"option {score}", f"c{n}")
+            item(
+                "knowledge",
+                "choice",
+                n,
+                score,
+                f"Question {n}? {HOSTILE}",
+                f"option {score}",
+                f"c{n}",
+                category="arts" if n % 2 else "science",
+            )
         )
     for n in range(120 if gain is not None else 0):
         score = (gain or 0) + 0.1 * (own.random() - 0.5) + 0.004 * luck.normal()
         said = f"Paris is the capital. {seed}"
-        made["knowledge"].append(item("knowledge", "open", n, score, f"Tell me {n}", said, f"o{n}"))
+        measures = {"bits_per_byte": 1 - score, "token_f1": score, "rouge_l": score / 2}
+        made["knowledge"].append(
+            item(
+                "knowledge", "open", n, score, f"Tell me {n}", said, f"o{n}", metrics=measures, passage=n < 40
+            )
+        )
     return {axis: items for axis, items in made.items() if items}
 
 
@@ -102,7 +122,13 @@ def _drift(rate: float, seed: int) -> tuple[list[Item], dict[str, GroupDrift]]:
         ]  # fmt: skip
         mean = float(values.mean())
         groups[group] = GroupDrift(
-            drift=mean, upper95=1.1 * mean, budget=None if rate > 0.1 else budget, tokens=6000, prompts=60
+            drift=mean,
+            upper95=1.1 * mean,
+            prompt_p95=2 * mean,
+            first5=3 * mean,
+            budget=None if rate > 0.1 else budget,
+            tokens=6000,
+            prompts=60,
         )
     return items, groups
 
@@ -135,6 +161,10 @@ def _seed(
     return SeedResult(axes=axes, drift=drift, train=train if rates[5] is not None else None), after
 
 
+def _leak(kind: str, number: int) -> dict[str, str]:
+    return asdict(Leak(kind, "safety:own", "the training dialogues", f"p{number}", "talk", f"Lock {number}?"))  # type: ignore[arg-type]
+
+
 def _before(run: Path) -> dict[str, tuple[str, dict[str, list[Item]]]]:
     bases = {
         BASE: ("base", _items(BEFORE, 1)),
@@ -160,12 +190,22 @@ def make_study(run: Path) -> StudyResults:
             base=base,
             seeds={seed: result for seed, (result, _) in seeds.items()},
             summary=summarise_method(records[name]),
+            secondary=summarise_secondary(records[name]),
+            knowledge=breakdown(records[name]),
         )
     rates = (1e-4, 2e-4, 5e-4)
     results = StudyResults(
         study={"base": BASE, "data": "builtin:hotels", "methods": {n: {} for n in AFTER}, "seeds": [0, 1, 2]},
         environment={"torch": "2.13.0", "machine": {"processor": "2 cores", "accelerator": None}},
-        provenance={"data": {"builtin:hotels": "sha256:00ff"}, "seeds": [0, 1, 2], "started": "2026-01-02"},
+        provenance={
+            "data": {"builtin:hotels": "sha256:00ff"},
+            "leaks": {
+                "exact": "drop",
+                "found": [_leak("exact", 0), *(_leak("near", n) for n in range(1, 25))],
+            },
+            "seeds": [0, 1, 2],
+            "started": "2026-01-02",
+        },
         methods=methods,
         comparisons=compare_methods(records, reference="tether"),
         sweeps={

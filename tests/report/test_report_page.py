@@ -9,8 +9,9 @@ import pytest
 from tether.errors import UserError
 from tether.report import summary_text, write_report
 from tether.report.examples import LONGEST, SHOWN, examples, shorten
+from tether.report.knowledge import LISTED
 from tether.report.markdown import escape, fenced
-from tether.report.words import axis_name, change, interval, level, p_value
+from tether.report.words import axis_name, change, interval, level, number, p_value
 from tether.results import MethodResult, StudyResults, read_results, write_results
 
 if TYPE_CHECKING:
@@ -66,7 +67,10 @@ def test_figures_stand_in_the_page_and_beside_it(run: Path, page: str) -> None:
 
 def test_parts_come_in_their_order(page: str) -> None:
     titles = ["At a glance", "Before and after", "Charts", "Method against method", "Drift certificates"]
-    titles += ["Learning rates tried", "Answers side by side", "How it was run", "The study"]
+    titles += ["Learning rates tried", "Knowledge by source, category and passage"]
+    titles += ["Secondary measures of free answers", "Knowledge retained"]
+    titles += ["Measured prompts that the models have seen", "Answers side by side"]
+    titles += ["How it was run", "The study"]
     places = [page.index(f">{title}</h") for title in titles]
     assert places == sorted(places)
     assert page.index('class="headline"') < places[0]
@@ -92,12 +96,61 @@ def test_markdown_tables_say_what_the_results_say(run: Path, results: StudyResul
         ]
 
 
+def test_knowledge_is_told_by_kind(run: Path, page: str, results: StudyResults) -> None:
+    rows = [line.strip("| ").split(" | ") for line in (run / "report.md").read_text().splitlines()]
+    for name in ("lora", "tether"):
+        for part in results.methods[name].knowledge:
+            category, gain = part.category or "–", part.group == "open"
+            passage = ("with" if part.passage else "without") if gain else "–"
+            (row,) = (r for r in rows if r[:3] == [part.source, category, passage] and r[4:5] == [name])
+            summary = part.summary
+            assert row[7:] == [
+                change(summary.delta, summary.unit),
+                interval(summary.ci95, summary.unit),
+                str(summary.n),
+            ]
+    assert [part.summary.n for part in results.methods["lora"].knowledge] == [100, 100, 80, 40]
+    assert "(lower fits better)" in page and "measure style, not knowledge" in page
+
+
+def test_what_turned_is_listed_with_both_answers(run: Path, page: str, results: StudyResults) -> None:
+    text = (run / "report.md").read_text()
+    kept = results.methods["lora"].summary["knowledge"]
+    assert f"| lora | {level(kept.retained, 'share')} |" in text
+    turned = text[text.index("## lora: ") :].split("## ")[1].splitlines()
+    rows = [line.strip("| ").split(" | ") for line in turned if line.startswith(("| lost", "| gained"))]
+    assert len(rows) == LISTED
+    assert "more stand in the records" in turned[2]
+    for row in rows:
+        assert row[2:4] == ["option 1.0", "option 0.0"][:: 1 if row[0] == "lost" else -1]
+        assert row[4] == "not as asked"
+    assert "## openai: " not in text, "it was asked no multiple choice"
+    assert page.count('<details class="turned-items">') == 5
+
+
+def test_leaks_are_listed_and_those_left_out_are_told(run: Path, page: str) -> None:
+    text = (run / "report.md").read_text()
+    assert "| near | safety:own | Lock 7? | the training dialogues | talk |" in text
+    assert "5 more stand in results.json" in text
+    assert page.count('<td class="words">the training dialogues</td>') == 20
+    assert "1 measured prompts stand word for word in what the models have seen, and were left out." in page
+    assert "provenance leaks" not in text and "Lock 24?" not in page
+
+
 def test_a_broken_budget_is_loud_everywhere(run: Path, page: str, results: StudyResults) -> None:
     assert '<tr class="loud"><th scope="row">kl-fixed</th>' in page
     assert '<tr class="loud"><th scope="row">tether</th>' not in page
     assert "**ABOVE BUDGET**" in (run / "report.md").read_text()
     told = summary_text(results, run / "report.html")
     assert "kl-fixed: drift on general is ABOVE its budget in 3 of 3 seeds" in told
+
+
+def test_certificates_tell_the_tail_and_the_first_tokens(run: Path, results: StudyResults) -> None:
+    rows = [line.strip("| ").split(" | ") for line in (run / "report.md").read_text().splitlines()]
+    for seed, result in results.methods["tether"].seeds.items():
+        for group, drift in result.drift.items():
+            (row,) = (r for r in rows if r[:3] == ["tether", seed, group])
+            assert row[7:9] == [number(drift.prompt_p95, 4), number(drift.first5, 4)]
 
 
 def test_missing_cells_are_dashes_and_named(page: str) -> None:

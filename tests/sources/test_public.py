@@ -5,13 +5,14 @@ import json
 import os
 import tarfile
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from tether.errors import UserError
 from tether.sources import (
     ChoiceItem,
+    OpenItem,
     builtin_prompts,
     fetch,
     fingerprint,
@@ -79,6 +80,19 @@ def test_arc_easy_comes_from_the_hub(bare: Path, monkeypatch: pytest.MonkeyPatch
     parquet.write_table(table, bare / "arc.parquet")
     monkeypatch.setattr(public, "hub_file", lambda repository, file: bare / "arc.parquet")
     assert load_knowledge("arc_easy") == [ChoiceItem("arc_easy-M", "Q", ("x", "y"), 1, "arc_easy", "")]
+
+
+def test_dolly_is_two_sources_of_one_file(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        {"instruction": text, "context": passage, "response": "So", "category": "qa"}
+        for text, passage in (("Why?", ""), ("Who?", "It was Ann."), ("When?", " "))
+    ]
+    (bare / "dolly.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    monkeypatch.setattr(public, "hub_file", lambda repository, file: bare / "dolly.jsonl")
+    found = {name: load_knowledge(name) for name in ("dolly", "dolly-context")}
+    asked = {name: [cast("OpenItem", item).instruction for item in items] for name, items in found.items()}
+    assert asked == {"dolly": ["Why?", "When?"], "dolly-context": ["Who?"]}
+    assert {item.source for item in found["dolly-context"]} == {"dolly-context"}
 
 
 @pytest.mark.parametrize(
@@ -156,6 +170,9 @@ def test_public_knowledge_sets_are_understood() -> None:
     assert all(isinstance(item, ChoiceItem) and 3 <= len(item.choices) <= 5 for item in arc)
     assert len({item.id for item in arc}) == len(arc)
     assert len(load_knowledge("dolly", limit=300)) == 300
+    alone, with_passage = load_knowledge("dolly"), load_knowledge("dolly-context")
+    assert (len(alone), len(with_passage)) == (682, 318)
+    assert {bool(item.context.strip()) for item in with_passage if isinstance(item, OpenItem)} == {True}
 
 
 def test_the_built_in_hotel_is_told_by_its_generator() -> None:

@@ -16,6 +16,7 @@ from torch.nn.functional import log_softmax
 
 from tether.progress import task
 from tether.reading import backbone, batches_by_length, pad
+from tether.stats import cluster_bootstrap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,17 +126,14 @@ def cached_drifts(
 
 def summarise(drifts: Sequence[torch.Tensor], seed: int = 0) -> GroupDrift:
     """One group's figures from the per-token drifts of its prompts; the interval resamples prompts."""
-    totals = np.array([float(drift.sum()) for drift in drifts])
-    counts = np.array([len(drift) for drift in drifts])
-    generator = np.random.default_rng(seed)
-    draws = generator.integers(0, len(drifts), size=(4000, len(drifts)))
-    means = totals[draws].sum(1) / counts[draws].sum(1)
+    of = [prompt for prompt, drift in enumerate(drifts) for _ in range(len(drift))]
+    drawn = cluster_bootstrap(torch.cat(list(drifts)).numpy(), of, seed=seed)
     first = torch.cat([drift[:FIRST_TOKENS] for drift in drifts])
     return GroupDrift(
-        drift=float(totals.sum() / counts.sum()),
-        upper95=float(np.quantile(means, 0.975)),
-        prompt_p95=float(np.quantile(totals / counts, 0.95)),
+        drift=drawn.mean,
+        upper95=drawn.mean if drawn.ci is None else drawn.ci[1],
+        prompt_p95=float(np.quantile([float(drift.mean()) for drift in drifts], 0.95)),
         first5=float(first.mean()),
-        tokens=int(counts.sum()),
+        tokens=len(of),
         prompts=len(drifts),
     )

@@ -20,6 +20,19 @@ def anchors_for(base: bases.Base, folder: Path | None = None) -> AnchorSet:
     Raises:
         UserError: The folder's anchors were answered by another base.
     """
+    found = found_anchors(base, folder)
+    if found is not None:
+        return found
+    bases.make_once(_kept(base), lambda folder: build(base, folder))
+    return load_anchors(_kept(base))
+
+
+def found_anchors(base: bases.Base, folder: Path | None = None) -> AnchorSet | None:
+    """As `anchors_for`, but nothing is made: None where there are no anchors yet.
+
+    Raises:
+        UserError: The folder's anchors were answered by another base.
+    """
     if folder is not None:
         anchors = load_anchors(folder)
         if anchors.revision != base.revision:
@@ -33,9 +46,12 @@ def anchors_for(base: bases.Base, folder: Path | None = None) -> AnchorSet:
         with resources.as_file(resources.files("tether.data") / "anchors" / base.name) as shipped:
             if shipped.is_dir() and (anchors := load_anchors(shipped)).revision == base.revision:
                 return anchors
-    kept = bases.cache_folder() / "anchors" / f"{base.name.replace('/', '--')}-{base.revision[:16]}"
-    bases.make_once(kept, lambda folder: build(base, folder))
-    return load_anchors(kept)
+    return load_anchors(_kept(base)) if _kept(base).is_dir() else None
+
+
+def _kept(base: bases.Base) -> Path:
+    """Where the anchors made for a base are cached."""
+    return bases.cache_folder() / "anchors" / f"{base.name.replace('/', '--')}-{base.revision[:16]}"
 
 
 def build(base: bases.Base, out: Path, settings: AnchorSettings | None = None) -> AnchorSet:

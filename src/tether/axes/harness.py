@@ -82,6 +82,7 @@ def _item(question: HarnessItem, sample: Mapping[str, Any], higher_is_better: Ma
         score=score,
         reason=f"lm-eval's {metric} of {question.task}; the target is {sample['target']}",
         metrics={"accuracy": score} if bits is None else {BITS: bits},
+        category=question.task,
     )
 
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
-from collections import Counter
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from tether.axes.harness import harness_items
+from tether.axes.written import rouge_l, token_f1
 from tether.inference import LocalModel
 from tether.progress import say
 from tether.results import Item
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 OTHER_QUESTIONS = 3
 LONGEST_ANSWER = 400  # characters of a reference that are scored
 ANSWER_TOKENS = 48  # tokens of a generated answer
-ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 def knowledge(model: Answers, questions: Sequence[ChoiceItem | OpenItem | HarnessItem]) -> list[Item]:
@@ -83,6 +81,7 @@ def _choice_item(question: ChoiceItem, nats: Sequence[float]) -> Item:
         score=right,
         reason="right" if right else f"the answer is '{question.choices[question.answer]}'",
         metrics={"accuracy": right},
+        category=question.category,
     )
 
 
@@ -131,7 +130,14 @@ def _written_item(question: OpenItem, written: str) -> Item:
         output=written,
         score=f1,
         reason=f"token F1 {f1:.3f} with the reference; no likelihoods, so no association gain",
-        metrics={"gain_bits_per_byte": None, "bits_per_byte": None, "token_f1": f1},
+        metrics={
+            "gain_bits_per_byte": None,
+            "bits_per_byte": None,
+            "token_f1": f1,
+            "rouge_l": rouge_l(written, question.response),
+        },
+        category=question.category,
+        passage=bool(question.context.strip()),
     )
 
 
@@ -154,7 +160,10 @@ def _open_item(
             "gain_bits_per_byte": gain,
             "bits_per_byte": -own * bits_per_nat,
             "token_f1": token_f1(written, question.response),
+            "rouge_l": rouge_l(written, question.response),
         },
+        category=question.category,
+        passage=bool(question.context.strip()),
     )
 
 
@@ -172,17 +181,6 @@ def continuation(model: LocalModel, context: str, text: str) -> tuple[list[int],
     before = list(model.tokenizer(context, add_special_tokens=False)["input_ids"])
     whole = list(model.tokenizer(context + text, add_special_tokens=False)["input_ids"])
     return before, whole[len(before) :]
-
-
-def token_f1(written: str, reference: str) -> float:
-    """Token F1 as in SQuAD: lower case, without punctuation and articles."""
-    found, wanted = _words(written), _words(reference)
-    shared = sum((Counter(found) & Counter(wanted)).values())
-    return 2 * shared / (len(found) + len(wanted)) if shared else 0.0
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", ARTICLES.sub(" ", text.lower()))
 
 
 def _asked(question: OpenItem) -> str:

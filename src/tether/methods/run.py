@@ -80,6 +80,7 @@ class Run:
         anchors_folder: The user's own anchors; None is the base's own, made or shipped.
         yes: Whether the user has agreed to what a service will charge.
         place: In a sequence of domains.
+        data: Where the dialogues come from, for the record.
     """
 
     def __init__(
@@ -93,9 +94,17 @@ class Run:
         anchors_folder: Path | None = None,
         yes: bool = False,
         place: Place = ALONE,
+        data: str | None = None,
     ) -> None:
         self.base, self.train, self.select, self.out, self.yes = base, train, select, out, yes
         self.settings, self.seed, self._anchors_folder, self.place = settings, seed, anchors_folder, place
+        self._data = data
+
+    @property
+    def seen(self) -> dict[str, Any]:
+        """What the model is shown, as its record tells it: later measurements must be of something else."""
+        data = {"source": self._data, "dialogues": self.settings.dialogues} if self._data else None
+        return {"data": data, "anchors": str(self._anchors_folder) if self._anchors_folder else None}
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -211,6 +220,7 @@ class Run:
             "parametrisation": parametrisation,
             "learning_rate": rate,
             "seed": self.seed,
+            **self.seen,
             "training": self.settings.model_dump(),
             "cost": cost.record(),
             "learned": [one.group for one in self.place.learned],
@@ -252,6 +262,7 @@ class Run:
             "parametrisation": parametrisation,
             "learning_rate": own.get("learning_rate"),
             "seed": self.seed,
+            **self.seen,
             "training": {"epochs": epochs, **own},
             "cost": cost,
             "service": service.title,

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from tether.results import Item, read_items
+from tether.report.records import items_of
+from tether.results import Item
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -107,12 +108,8 @@ def _answered(axis: str, run: Path, results: StudyResults) -> _Answered:
 
 def _load(run: Path, axis: str, name: str, method: MethodResult, *, before: bool) -> Answers:
     """A model's answers by source and id, of the first seed; none where there are no records."""
-    seed, result = next(iter(method.seeds.items()))
-    cell = result.axes.get(axis)
-    told = None if cell is None else cell.before if before else cell.after
-    folder = "base/items" if before else f"methods/{name}/seed-{seed}/items"
-    path = run / (told.items if told is not None and told.items else f"{folder}/{axis}.jsonl")
-    return {(item.source, item.id): item for item in read_items(path)} if path.is_file() else {}
+    items = items_of(run, axis, name, method, next(iter(method.seeds)), before=before)
+    return {(item.source, item.id): item for item in items}
 
 
 def _rank(key: Key, answered: _Answered) -> tuple[bool, float, int, str]:

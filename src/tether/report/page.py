@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from markupsafe import Markup
 
-from tether.report import drawing, markdown, sequence, tables
+from tether.report import drawing, knowledge, markdown, sequence, tables
 from tether.report import figures as charts
 from tether.report.examples import examples
 from tether.report.headline import headline_sentences, warnings
+from tether.report.leaks import leak_warnings, leaks
 from tether.report.templates import templates
 from tether.report.words import AXIS_NAMES, MISSING
 from tether.results import read_results, write_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from matplotlib.figure import Figure
@@ -44,9 +46,23 @@ def write_report(run_dir: Path) -> Path:
             (folder / f"{name}.{ending}").unlink(missing_ok=True)
     for name, figure in drawn.items():
         drawing.save(figure, folder, name)
-    write_text(run_dir / "report.md", _markdown(results, list(drawn)))
+    write_markdown(run_dir, results, list(drawn))
     write_text(run_dir / "report.html", _page(run_dir, results, drawn))
     return run_dir / "report.html"
+
+
+def write_markdown(run_dir: Path, results: StudyResults, figures: Sequence[str]) -> None:
+    """Write report.md.
+
+    Args:
+        run_dir: The study's folder, with its per-item records.
+        results: The study's results.
+        figures: Names of the charts that lie in figures/ as PNG.
+
+    Raises:
+        UserError: A file of records is malformed.
+    """
+    write_text(run_dir / "report.md", _markdown(run_dir, results, figures))
 
 
 def _title(results: StudyResults) -> str:
@@ -61,7 +77,7 @@ def _page(run: Path, results: StudyResults, drawn: dict[str, Figure]) -> str:
         .render(
             title=_title(results),
             sentences=headline_sentences(results),
-            warnings=warnings(results),
+            warnings=warnings(results) + leak_warnings(results),
             overview=tables.overview(results),
             outcomes=tables.outcomes(results),
             missing=tables.missing_cells(results),
@@ -71,7 +87,8 @@ def _page(run: Path, results: StudyResults, drawn: dict[str, Figure]) -> str:
                 for name, figure in drawn.items()
             ],
             stages=sequence.stages(results) if results.stages else None,
-            tables=[tables.comparisons(results), tables.certificates(results), tables.sweeps(results)],
+            tables=_detail(results),
+            turned=knowledge.turned_items(run, results),
             training=tables.training(results),
             examples={AXIS_NAMES[axis]: found for axis, found in examples(run, results).items()},
             facts=_facts(results),
@@ -80,7 +97,20 @@ def _page(run: Path, results: StudyResults, drawn: dict[str, Figure]) -> str:
     )
 
 
-def _markdown(results: StudyResults, drawn: list[str]) -> str:
+def _detail(results: StudyResults) -> list[tables.Table]:
+    """The tables between the charts and the answers."""
+    return [
+        tables.comparisons(results),
+        tables.certificates(results),
+        tables.sweeps(results),
+        knowledge.parts(results),
+        knowledge.secondary(results),
+        knowledge.retained(results),
+        leaks(results),
+    ]
+
+
+def _markdown(run: Path, results: StudyResults, drawn: Sequence[str]) -> str:
     missing = tables.missing_cells(results)
     pictures = "\n\n".join(
         f"![{markdown.escape(charts.describe(name, results))}](figures/{name}.png)" for name in drawn
@@ -91,16 +121,15 @@ def _markdown(results: StudyResults, drawn: list[str]) -> str:
     return markdown.document(
         _title(results),
         headline_sentences(results),
-        warnings(results),
+        warnings(results) + leak_warnings(results),
         [
             tables.overview(results),
             *([sequence.stages(results)] if results.stages else []),
             tables.outcomes(results),
             *([f"Not measured: {markdown.escape(', '.join(missing))}."] if missing else []),
             *([f"## Charts\n\n{pictures}"] if drawn else []),
-            tables.comparisons(results),
-            tables.certificates(results),
-            tables.sweeps(results),
+            *_detail(results),
+            *knowledge.turned_items(run, results),
             tables.training(results),
             facts,
             *([f"### The study\n\n{markdown.fenced(_study(results), 'yaml')}"] if results.study else []),
@@ -116,7 +145,8 @@ def _study(results: StudyResults) -> str:
 
 def _facts(results: StudyResults) -> list[tuple[str, str]]:
     """Versions, machine, data hashes, seeds and times as name and value."""
-    return flat(results.environment) + flat(results.provenance)
+    told = {name: value for name, value in results.provenance.items() if name != "leaks"}  # a table's own
+    return flat(results.environment) + flat(told)
 
 
 def flat(value: Any, name: str = "") -> list[tuple[str, str]]:

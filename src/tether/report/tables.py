@@ -180,8 +180,22 @@ def certificates(results: StudyResults) -> Table:
     return Table(
         "Drift certificates",
         "KL from the base in nats per answer token, on anchor prompts that neither training nor rewind read. "
-        "What is held against the budget is the upper 95% bound.",
-        ("Method", "Seed", "Anchors", "Drift", "Upper 95%", "Budget", "Verdict", "Prompts", "Tokens"),
+        "What is held against the budget is the upper 95% bound. A mean can hide single flips: beside it "
+        "stand the 95th percentile of the prompts' own means, and the mean over the first five tokens of the "
+        "answers, where it is settled whether to refuse.",
+        (
+            "Method",
+            "Seed",
+            "Anchors",
+            "Drift",
+            "Upper 95%",
+            "Budget",
+            "Verdict",
+            "95th percentile of prompts",
+            "First five tokens",
+            "Prompts",
+            "Tokens",
+        ),
         rows,
         texts=3,
     )
@@ -191,8 +205,9 @@ def _certificate(name: str, seed: str, group: str, drift: GroupDrift) -> Row:
     above = above_budget(drift)
     verdict = "no budget" if drift.budget is None else "ABOVE BUDGET" if above else "within"
     numbers = (number(drift.drift, 4), number(drift.upper95, 4), number(drift.budget, 4))
+    within = (number(drift.prompt_p95, 4), number(drift.first5, 4))
     counts = tuple(MISSING if count is None else f"{count:,}" for count in (drift.prompts, drift.tokens))
-    return Row((name, seed, group, *numbers, verdict, *counts), loud=above)
+    return Row((name, seed, group, *numbers, verdict, *within, *counts), loud=above)
 
 
 def sweeps(results: StudyResults) -> Table:

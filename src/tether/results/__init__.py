@@ -1,5 +1,6 @@
 """The records a study leaves, and their schema."""
 
+from tether.results.breakdown import breakdown
 from tether.results.comparing import (
     Records,
     any_written,
@@ -7,16 +8,18 @@ from tether.results.comparing import (
     compare_methods,
     summarise_drift,
     summarise_method,
+    summarise_secondary,
 )
 from tether.results.items import AxisResult, Item, aggregate, mean_metric, read_items, write_items, write_text
 from tether.results.pairing import Paired, pair, summarise
-from tether.results.parts import SAFETY_PARTS, safety_parts, with_parts
+from tether.results.parts import SAFETY_PARTS, SECONDARY, safety_parts, with_parts
 from tether.results.record import (
     AXES,
     BeforeAfter,
     Comparison,
     GroupDrift,
     MethodResult,
+    Part,
     SeedResult,
     StageResult,
     StudyResults,
@@ -27,10 +30,12 @@ from tether.results.record import (
     write_results,
 )
 from tether.results.stages import stage_result
+from tether.results.turned import Turned, turned
 
 __all__ = [
     "AXES",
     "SAFETY_PARTS",
+    "SECONDARY",
     "AxisResult",
     "BeforeAfter",
     "Comparison",
@@ -38,6 +43,7 @@ __all__ = [
     "Item",
     "MethodResult",
     "Paired",
+    "Part",
     "Records",
     "SeedResult",
     "StageResult",
@@ -45,8 +51,10 @@ __all__ = [
     "Summary",
     "SweepPoint",
     "Train",
+    "Turned",
     "aggregate",
     "any_written",
+    "breakdown",
     "compare",
     "compare_methods",
     "mean_metric",
@@ -58,6 +66,8 @@ __all__ = [
     "summarise",
     "summarise_drift",
     "summarise_method",
+    "summarise_secondary",
+    "turned",
     "with_parts",
     "write_items",
     "write_results",

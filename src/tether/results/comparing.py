@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from tether.results.pairing import Paired, pair, summarise
-from tether.results.parts import SAFETY_PARTS, with_parts
+from tether.results.parts import SAFETY_PARTS, SECONDARY, secondary_items, with_parts
 from tether.results.record import AXES, Comparison, Summary
 from tether.stats import cluster_bootstrap, holm
 
@@ -70,6 +70,27 @@ def summarise_method(records: Records, f1: bool = False) -> dict[str, Summary]:
     if drifted:
         summaries["drift"] = summarise_drift(drifted)
     return summaries
+
+
+def summarise_secondary(records: Records) -> dict[str, Summary]:
+    """The measures of free answers that are told beside the axes.
+
+    Args:
+        records: A method's items.
+
+    Returns:
+        A summary for each of `SECONDARY` that both its base and some seed have.
+
+    Raises:
+        UserError: An item stands twice in one file.
+    """
+    before = secondary_items(records.before.get("knowledge", ()))
+    after = {seed: secondary_items(items.get("knowledge", ())) for seed, items in records.after.items()}
+    return {
+        name: summarise(before[name], {seed: found[name] for seed, found in after.items() if name in found})
+        for name in SECONDARY
+        if name in before and any(name in found for found in after.values())
+    }
 
 
 def compare(a: Paired, b: Paired) -> Comparison:

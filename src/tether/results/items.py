@@ -37,6 +37,8 @@ class Item(BaseModel):
         metrics: Further per-item values; None where a metric does not apply to the item.
         group: A part of the axis: "harmful", "harmless", "statement", "choice", "open", "text", "written", a
             service, or anchors.
+        category: Its kind within the source, where knowledge's source tells kinds apart.
+        passage: Whether a question of knowledge came with a passage to answer it from.
     """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -51,6 +53,8 @@ class Item(BaseModel):
     reason: str
     metrics: dict[str, float | None] = {}
     group: str = ""
+    category: str = ""
+    passage: bool = False
 
 
 class AxisResult(BaseModel):
@@ -170,11 +174,28 @@ def mean_score(items: Sequence[Item]) -> Bootstrap | None:
     chosen, by_group = scored(items)
     if not chosen:
         return None
-    clusters, values = [item.cluster for item in chosen], [item.score for item in chosen]
-    if len(set(values)) == 1 and values[0] in (0, 1):  # nothing to draw from: all right or all wrong
-        n = len(set(clusters))
-        return Bootstrap(values[0], wilson(values[0] * n, n), None, None)
     strata = [item.group for item in chosen] if by_group else None
+    return mean_of([item.score for item in chosen], [item.cluster for item in chosen], strata)
+
+
+def mean_of(
+    values: Sequence[float], clusters: Sequence[str], strata: Sequence[str] | None = None
+) -> Bootstrap:
+    """A mean with its interval: Wilson's of a share of independent items, else the cluster bootstrap's.
+
+    Args:
+        values: One number per item.
+        clusters: The cluster of each.
+        strata: The stratum of each, where the mean is the mean of the strata's means.
+
+    Returns:
+        Mean and interval; by Wilson, over clusters, also where all are right or all wrong: there is nothing
+        to draw from.
+    """
+    n, kinds = len(set(clusters)), set(values)
+    if kinds <= {0, 1} and (len(kinds) == 1 or (n == len(values) and strata is None)):
+        share = fmean(values)
+        return Bootstrap(share, wilson(share * n, n), None, None)
     return cluster_bootstrap(values, clusters, strata=strata)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from tether.errors import UserError
-from tether.results.items import Item, scored
+from tether.results.items import Item, mean_of, scored
 from tether.results.record import Summary, Unit
 from tether.stats import (
     Bootstrap,
@@ -129,6 +129,7 @@ def summarise(before: Sequence[Item], after: Mapping[str, Sequence[Item]]) -> Su
     by_seed = [_mean(paired, scores) - start for scores in paired.after]
     test, p_value = _test(paired, interval)
     lost, gained = _turned(paired)
+    kept = _retained(paired)
     return Summary(
         before=start,
         after=start + interval.mean,
@@ -144,6 +145,8 @@ def summarise(before: Sequence[Item], after: Mapping[str, Sequence[Item]]) -> Su
         delta_percent=100 * interval.mean / start if unit == "bits/byte" and start > 0 else None,
         lost=lost,
         gained=gained,
+        retained=None if kept is None else kept.mean,
+        retained_ci95=None if kept is None else kept.ci,
         unpaired=paired.unpaired,
     )
 
@@ -188,3 +191,12 @@ def _turned(paired: Paired) -> tuple[float | None, float | None]:
         return None, None
     turns = paired.after - paired.before
     return float((turns < 0).sum(axis=1).mean()), float((turns > 0).sum(axis=1).mean())
+
+
+def _retained(paired: Paired) -> Bootstrap | None:
+    """The share right after of what was right before, averaged over seeds, for yes or no scores."""
+    right = [place for place, score in enumerate(paired.before) if score == 1]
+    if not right or not paired.yes_or_no:
+        return None
+    shares = paired.after.mean(axis=0)
+    return mean_of([float(shares[place]) for place in right], [paired.clusters[place] for place in right])

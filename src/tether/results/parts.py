@@ -18,6 +18,10 @@ SAFETY_PARTS = {
 """Metric by part. They say where safety moved and are told before and after; methods are not tested against
 each other on them, lest each new measure weaken the test on the axes."""
 
+SECONDARY = {"bits_per_byte": "open", "token_f1": "written", "rouge_l": "written"}
+"""Measures of free answers that are told and never scored, each with the group that sets its unit. Plain bits
+per byte of the reference answers measure style: they fell under every fine-tuning of our pilot."""
+
 
 def with_parts(items: Mapping[str, Sequence[Item]], f1: bool = False) -> dict[str, Sequence[Item]]:
     """Items by axis, with the parts of knowledge and safety again as axes of their own where there are any.
@@ -49,6 +53,20 @@ def safety_parts(items: Sequence[Item]) -> dict[str, list[Item]]:
     """
     parts = {part: _scored_by(items, metric, part) for part, metric in SAFETY_PARTS.items()}
     return {part: found for part, found in parts.items() if found}
+
+
+def secondary_items(items: Iterable[Item]) -> dict[str, list[Item]]:
+    """The `SECONDARY` measures of knowledge, those without items left out.
+
+    Args:
+        items: All knowledge items of one model.
+
+    Returns:
+        Items by measure, each scored by it.
+    """
+    free = [item for item in items if item.group in ("open", "written")]
+    found = {name: _scored_by(free, name, name, group) for name, group in SECONDARY.items()}
+    return {name: scored for name, scored in found.items() if scored}
 
 
 def _scored_by(items: Iterable[Item], metric: str, axis: str, group: str | None = None) -> list[Item]:

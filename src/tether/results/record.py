@@ -79,6 +79,8 @@ class Summary(_Record):
         delta_percent: delta in % of before, for an association gain above zero; else None.
         lost: Items right before and wrong after, averaged over seeds, for yes or no scores; else None.
         gained: Items wrong before and right after, likewise.
+        retained: Of the items right before, the share right after, likewise.
+        retained_ci95: Its interval.
         unpaired: Items left out because the base or a seed has no answer to them.
     """
 
@@ -96,7 +98,27 @@ class Summary(_Record):
     delta_percent: float | None = None
     lost: float | None = None
     gained: float | None = None
+    retained: float | None = None
+    retained_ci95: tuple[float, float] | None = None
     unpaired: int = 0
+
+
+class Part(_Record):
+    """Knowledge of one kind.
+
+    Attributes:
+        source: The data set.
+        group: What it is scored on: "choice", "open", "text" or "written".
+        category: The kind within the source; several that are small stand as one.
+        passage: Whether the questions came with a passage to answer them from.
+        summary: What became of it.
+    """
+
+    source: str
+    group: str
+    category: str
+    passage: bool
+    summary: Summary
 
 
 class MethodResult(_Record):
@@ -107,12 +129,16 @@ class MethodResult(_Record):
         service: Who tuned it, where that was not tether.
         seeds: By number.
         summary: By axis.
+        secondary: By measure of free answers that is told and not scored.
+        knowledge: By source, category and passage.
     """
 
     base: str
     service: str | None = None
     seeds: dict[str, SeedResult] = {}
     summary: dict[str, Summary] = {}
+    secondary: dict[str, Summary] = {}
+    knowledge: list[Part] = []
 
 
 class Comparison(_Record):

@@ -39,6 +39,8 @@ GENERATORS = {
     **dict.fromkeys(("builtin:hotels", *CONVERSATION_TRIALS), "tether.agent"),
     **dict.fromkeys(SMALL_DOMAINS, "tether.domains"),
 }
+# Of the one file of Dolly, the questions that stand alone, and those with a passage to answer them from.
+WITH_PASSAGE = {"dolly": False, "dolly-context": True}
 
 
 def load_safety(
@@ -71,7 +73,7 @@ def load_safety(
 def load_knowledge(
     name: str, *, limit: int | None = None, seed: int = 0
 ) -> Sequence[ChoiceItem | OpenItem | HarnessItem]:
-    """The questions of a knowledge source; of Dolly only those that bring no passage to read the answer from.
+    """The questions of a knowledge source; Dolly's with and without a passage are two sources.
 
     Args:
         name: ``builtin:knowledge``, a public set's name, ``lm-eval:TASK``, or a JSONL or CSV file.
@@ -88,9 +90,13 @@ def load_knowledge(
         items = parse_knowledge([row for file in BUILTIN[name][1] for row in _packaged(file)], name)
     else:
         items = parse_knowledge(read_rows(_file(name)), _label(name))
-    if name == "dolly":
-        items = [item for item in items if isinstance(item, ChoiceItem) or not item.context.strip()]
+    if name in WITH_PASSAGE:
+        items = [item for item in items if _has_passage(item) == WITH_PASSAGE[name]]
     return sample(items, limit, seed=seed, source=name)
+
+
+def _has_passage(item: ChoiceItem | OpenItem) -> bool:
+    return isinstance(item, OpenItem) and bool(item.context.strip())
 
 
 def load_dialogues(name: str, *, split: Split, limit: int | None = None, seed: int = 0) -> list[Chat]:

@@ -182,6 +182,7 @@ PUBLIC: dict[str, PublicSet] = {
     "xstest": PublicSet("safety", ("xstest_prompts.csv",), "CC BY 4.0", _fetch_xstest),
     "toxigen": PublicSet("safety", ("toxigen_test.jsonl",), "terms on its hub page", _fetch_toxigen),
     "dolly": PublicSet("knowledge", ("dolly_dev.jsonl",), "CC BY-SA 3.0", _fetch_dolly),
+    "dolly-context": PublicSet("knowledge", ("dolly_dev.jsonl",), "CC BY-SA 3.0", _fetch_dolly),
     "arc_easy": PublicSet("knowledge", ("arc_easy_test.jsonl",), "CC BY-SA 4.0", _fetch_arc_easy),
     **{name: _sgd(name.removeprefix("sgd_")) for name in SCHEMA_GUIDED},
 }
