@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from transformers.cache_utils import DynamicCache
 
 from tether import continuations, inference, turns
-from tether.cache import CACHE_STEP, roomy_cache
+from tether.cache import LEAST_ROOM, roomy_cache
 from tether.reading import Memory, batches_by_length, pad
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def test_the_loss_of_a_chat_counts_what_the_agent_says(live: LocalModel, hotels:
 def test_a_roomy_cache_holds_what_transformers_own_holds(live: LocalModel) -> None:
     roomy, plain = roomy_cache(live.model.config), DynamicCache(config=live.model.config)
     generator = torch.Generator().manual_seed(0)
-    for count in (5, 1, 1, CACHE_STEP, 1, 1):
+    for count in (5, 1, 1, LEAST_ROOM, 1, 1):
         keys, values = torch.randn(2, 3, 2, count, 8, generator=generator)
         for layer in range(2):
             for mine, theirs in zip(
@@ -163,12 +163,12 @@ def test_a_roomy_cache_holds_what_transformers_own_holds(live: LocalModel) -> No
                 strict=True,
             ):
                 assert torch.equal(mine, theirs)
-        if count == CACHE_STEP:  # rows that are done leave
+        if count == LEAST_ROOM:  # rows that are done leave
             for cache in (roomy, plain):
                 cache.batch_repeat_interleave(2)
                 cache.batch_select_indices(torch.tensor([0, 4, 5]))
             break
-    assert roomy.get_seq_length() == plain.get_seq_length() == 7 + CACHE_STEP
+    assert roomy.get_seq_length() == plain.get_seq_length() == 7 + LEAST_ROOM
     more = torch.randn(2, 3, 2, 1, 8, generator=generator)
     for mine, theirs in zip(roomy.update(*more, 0), plain.update(*more, 0), strict=True):
         assert torch.equal(mine, theirs)

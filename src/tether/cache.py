@@ -8,14 +8,25 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from tether.attention import GROUPED
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-CACHE_STEP = 64  # tokens by which a key/value buffer grows
+LEAST_ROOM = 32  # free positions of a new buffer; a long one has more, so that it is copied seldom
 
 
 class RoomyLayer(DynamicLayer):
-    """A key/value layer that grows by blocks: transformers' own copies the whole cache at every new token."""
+    """A key/value layer that grows by blocks: transformers' own copies the whole cache at every new token.
+
+    Args:
+        whole: Give attention the whole buffer, its free positions masked: contiguous memory, which a matrix
+            product need not copy.
+    """
+
+    def __init__(self, whole: bool = False) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.whole = whole
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
@@ -23,15 +34,23 @@ class RoomyLayer(DynamicLayer):
         """Append states of shape (rows, heads, new tokens, head size) and return all of them."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-            self.keys, self.values = key_states[:, :, :0], value_states[:, :, :0]
-            self.rooms = (self.keys, self.values)
-        assert self.keys is not None and self.values is not None
-        rooms = (
-            _room(self.rooms[0], self.keys, key_states),
-            _room(self.rooms[1], self.values, value_states),
-        )
-        self.fill(rooms, self.keys.shape[2] + key_states.shape[2])
-        return self.keys, self.values
+            self.fill((key_states[:, :, :0], value_states[:, :, :0]), 0)
+        length = self.get_seq_length()
+        total = length + key_states.shape[2]
+        if self.rooms[0].shape[2] < total:
+            self.fill((_larger(self.rooms[0], length, total), _larger(self.rooms[1], length, total)), length)
+        for room, states in zip(self.rooms, (key_states, value_states), strict=True):
+            room[:, :, length:total] = states
+        self.fill(self.rooms, total)
+        return self.rooms if self.whole else (self.keys, self.values)
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """How many positions attention will be given, and the first one's number."""
+        total = self.get_seq_length() + query_length
+        if not self.whole:
+            return total, 0
+        room = self.rooms[0].shape[2] if self.is_initialized else 0
+        return room if room >= total else _roomy(total), 0
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
         """Keep the rows of these indices, in their order; a row may be kept several times."""
@@ -59,17 +78,20 @@ class RoomyLayer(DynamicLayer):
     def fill(self, rooms: tuple[torch.Tensor, torch.Tensor], length: int) -> None:
         """Take these buffers of keys and values, of which so many positions are filled."""
         self.rooms = rooms
-        self.keys, self.values = rooms[0][:, :, :length], rooms[1][:, :, :length]
+        self.keys: torch.Tensor = rooms[0][:, :, :length]
+        self.values: torch.Tensor = rooms[1][:, :, :length]
 
 
-def _room(room: torch.Tensor, view: torch.Tensor, new: torch.Tensor) -> torch.Tensor:
-    """Storage of ``view`` and then ``new``: ``room`` itself while both fit."""
-    length, total = view.shape[2], view.shape[2] + new.shape[2]
-    if room.shape[2] < total:
-        room = view.new_empty(*view.shape[:2], total + CACHE_STEP, view.shape[3])
-        room[:, :, :length] = view
-    room[:, :, length:total] = new
-    return room
+def _roomy(length: int) -> int:
+    return length + max(LEAST_ROOM, length // 8)
+
+
+def _larger(room: torch.Tensor, length: int, total: int) -> torch.Tensor:
+    """A buffer with room for more than ``total`` positions, the first ``length`` of them as they were."""
+    # Zeros: a masked position weighs nothing, but nothing times what lies in fresh memory may be no number.
+    larger = room.new_zeros(*room.shape[:2], _roomy(total), room.shape[3])
+    larger[:, :, :length] = room[:, :, :length]
+    return larger
 
 
 def roomy_cache(config: Any) -> DynamicCache:
@@ -77,7 +99,7 @@ def roomy_cache(config: Any) -> DynamicCache:
     cache = DynamicCache(config=config)
     for index, layer in enumerate(cache.layers):
         if type(layer) is DynamicLayer:
-            cache.layers[index] = RoomyLayer()  # type: ignore[no-untyped-call]
+            cache.layers[index] = RoomyLayer(whole=config._attn_implementation == GROUPED)
     return cache
 
 
@@ -118,7 +140,7 @@ def _joined(layers: Sequence[Any], longest: int) -> Any:
     rows = sum(len(layer.keys) for layer in layers)
     whole = copy.copy(layers[0])
     keys, values = (
-        room.new_zeros(rows, room.shape[1], longest + CACHE_STEP, room.shape[3]) for room in whole.rooms
+        room.new_zeros(rows, room.shape[1], _roomy(longest), room.shape[3]) for room in whole.rooms
     )
     start = 0
     for layer in layers:

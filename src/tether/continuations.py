@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.functional import cross_entropy
 
+from tether.attention import reads
 from tether.progress import task
 from tether.reading import PASS_TOKENS, Opening, Reading, batches_by_length
 
@@ -25,7 +26,7 @@ CACHE_BYTES = 2 << 30  # keys and values of all rows that are scored or answered
 SOFTMAX_TOKENS = 32  # logits that are copied to float32 at once: they stay in the processor's cache
 
 
-@torch.inference_mode()
+@reads
 def token_log_probabilities(
     model: LocalModel,
     contexts: Sequence[Sequence[int]],

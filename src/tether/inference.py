@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from transformers.cache_utils import CacheLayerMixin
 
+from tether.attention import reads
 from tether.chatdata.rendering import Renderer
 from tether.continuations import token_log_probabilities
 from tether.decoding import Sampler, decode, read_prompts
@@ -87,7 +88,7 @@ class LocalModel:
         )
         return [str(self.tokenizer.decode(ids, skip_special_tokens=True)) for ids in answers]
 
-    @torch.inference_mode()
+    @reads
     def generate_ids(
         self,
         prompts: Sequence[Sequence[int]],
@@ -110,7 +111,7 @@ class LocalModel:
                 progress.advance(len(rows))
         return answers
 
-    @torch.inference_mode()
+    @reads
     def go_on(
         self,
         memory: Memory,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.functional import pad as pad_left
 
+from tether.attention import unwrapped
 from tether.cache import forked, is_roomy, joined, keep_positions, keep_rows, roomy_cache
 
 if TYPE_CHECKING:
@@ -169,10 +170,7 @@ def shared_length(rows: Sequence[Sequence[int]]) -> int:
 
 def backbone(model: PreTrainedModel) -> torch.nn.Module:
     """The model without its head, adapters included."""
-    from peft import PeftModel
-
-    inner = model.get_base_model() if isinstance(model, PeftModel) else model
-    return inner.base_model
+    return unwrapped(model).base_model
 
 
 def pad(rows: Sequence[Sequence[int]], value: int, left: bool = False) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from tether.attention import reads
 from tether.continuations import CACHE_BYTES, LOGIT_TOKENS, token_nats
 from tether.decoding import Sampler, decode
 from tether.progress import task
@@ -51,7 +52,7 @@ class _Turn:
     agreed: list[int]
 
 
-@torch.inference_mode()
+@reads
 def answer_turns(
     live: LocalModel, chats: Sequence[Chat], *, max_new_tokens: int, label: str
 ) -> list[AgentTurns]:
@@ -71,7 +72,7 @@ def answer_turns(
     return results
 
 
-@torch.inference_mode()
+@reads
 def turn_losses(live: LocalModel, chats: Sequence[Chat], *, label: str) -> list[tuple[float, int]]:
     """Per chat, the summed negative log-likelihood in nats of the agent's turns, and their tokens."""
     dialogues, opening = _opened(live, chats)
