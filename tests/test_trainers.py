@@ -96,8 +96,8 @@ def rows(hotels: list[Chat]) -> dict[str, Dataset]:
 def own(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of anchors, enough of them for an interval to mean something."""
     out = tmp_path_factory.mktemp("own") / "anchors"
-    some = {"train": 16, "select": 24, "certify": 24}
-    store.build(base, out, AnchorSettings(general=some, safety=some, lookalikes=some, answer_tokens=8))
+    many, few = {"train": 16, "select": 64, "certify": 64}, {"train": 16, "select": 32, "certify": 32}
+    store.build(base, out, AnchorSettings(general=many, safety=many, lookalikes=few, answer_tokens=8))
     return out
 
 

@@ -12,6 +12,7 @@ from peft import LoraConfig, get_peft_model
 
 from tether import bases, stages
 from tether.anchors.drift import cached_drifts
+from tether.inspection import traces
 from tether.inspection.figure import figure, grid
 from tether.inspection.inspect import SHOWN, inspect
 from tether.inspection.page import write_page
@@ -69,8 +70,9 @@ def test_an_update_of_one_layer_shows_up_there(base: Base, adapted: Callable[[st
 
 
 def test_drift_by_position_adds_up_to_the_certificates(
-    base: Base, adapted: Callable[[str], Path], anchors: AnchorSet
+    base: Base, adapted: Callable[[str], Path], anchors: AnchorSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(traces, "FEWEST", 1)
     folder = adapted(ALL)
     found = inspect(base, folder)
     certificate = Certifier(bases.load_model(base), anchors, pad_id=0).certify(

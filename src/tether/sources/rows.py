@@ -33,7 +33,7 @@ class Row:
             UserError: It is missing or blank and there is no default, or it is no text.
         """
         value = self.values.get(key)
-        if default is not None and (value is None or value == ""):
+        if default is not None and (value is None or str(value).strip() == ""):
             return default
         if not isinstance(value, str) or not value.strip():
             blank = value is None or not str(value).strip()
