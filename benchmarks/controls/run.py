@@ -56,7 +56,7 @@ def main() -> None:
     }
     found = {
         "base": arguments.base,
-        "adapter": arguments.adapter and arguments.adapter.name,
+        "adapter": arguments.adapter and "/".join(arguments.adapter.parts[-2:]),
         "limits": LIMITS,
         "environment": environment(),
         "controls": {
