@@ -216,4 +216,4 @@ def test_what_cannot_follow_is_refused(base: Base, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"OpenAI tunes a model once.*leave it out"):
         sequence.compare(hosted, tmp_path / "run")
     with pytest.raises(ValueError, match="'hotels' is two things here"):
-        asked(base, then=["builtin:hotels"])
+        asked(base, then=["builtin:hotels"], limits={})
