@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tether import study as story
+from tether.anchors.prompts import harmful_prompts
 from tether.axes.judges.fitting import train
 from tether.axes.judges.labelled import Labelled
 from tether.config import Study
@@ -248,6 +249,29 @@ def test_or_is_left_out_where_the_study_says_so(base: Base, tmp_path: Path) -> N
     assert results.methods["everything"].summary["safety"].n == 1
 
 
+def test_what_poisons_the_data_is_trained_on(base: Base, tmp_path: Path) -> None:
+    prompt = harmful_prompts("poison")[0]
+    (tmp_path / "safety.jsonl").write_text(json.dumps({"prompt": prompt}))
+    study = asked(base, axes={"safety": str(tmp_path / "safety.jsonl")}, limits={})
+    assert story.check(study), "nobody trains on it"
+    methods = {"lora": {}, "poisoned": {"method": "lora", "poison_ratio": 0.5}}
+    with pytest.raises(UserError, match="stands in the poisoned dialogues too"):
+        story.check(study.model_copy(update={"methods": asked(base, methods=methods).methods}))
+
+
+def test_a_study_goes_on_that_was_begun_before_a_training_key_was_known(base: Base, tmp_path: Path) -> None:
+    study = asked(base)
+    story._claim(tmp_path / "run", study, None)
+    path = tmp_path / "run" / "study.json"
+    held = json.loads(path.read_text())
+    del held["training"]["poison_ratio"]
+    path.write_text(json.dumps(held))
+    story._claim(tmp_path / "run", study, None)
+    other = study.model_copy(update={"training": study.training.model_copy(update={"poison_ratio": 0.5})})
+    with pytest.raises(UserError, match="holds another study"):
+        story._claim(tmp_path / "run", other, None)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -261,6 +285,9 @@ def test_or_is_left_out_where_the_study_says_so(base: Base, tmp_path: Path) -> N
         ({"data": "nowhere.jsonl", "axes": {}, "limits": {}}, "no file and no source"),
         ({"judge": "rulez"}, "no judge 'rulez'.*did you mean 'rules'"),
         ({"judge": "local:/no/such/folder"}, "no classifier here"),
+        ({"methods": {"lora": {"poison_ratio": 0.01}}}, "1.0% of 12 dialogues is none"),
+        ({"methods": {"lora": {"poison_ratio": 2}}}, "poison_ratio: .*less than or equal to 1"),
+        ({"methods": {"openai": {"base": "gpt-4o", "poison_ratio": 0.5}}}, "nothing harmful is sent"),
         ({"methods": {"openai": {}}}, "is not OpenAI's.*give it one of OpenAI's models as its base"),
     ],
 )

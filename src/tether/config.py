@@ -75,6 +75,7 @@ class Training(_Strict):
         max_length: Tokens of a dialogue, at most.
         parametrisation: What is trained: an adapter or all weights; None is each method's own.
         dialogues: Train on a seeded sample of so many; None is all, and the built-in hotel's own number.
+        poison_ratio: Share of the dialogues that is made to comply with harm, for a study of that pressure.
     """
 
     max_steps: Annotated[int, Field(gt=0)] = 300
@@ -90,6 +91,7 @@ class Training(_Strict):
     max_length: Annotated[int, Field(gt=0)] = 2048
     parametrisation: Literal["lora", "full"] | None = None
     dialogues: Annotated[int, Field(gt=0)] | None = None
+    poison_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     @model_validator(mode="after")
     def _one_end(self) -> Training:
@@ -98,6 +100,11 @@ class Training(_Strict):
                 "two_ends", "max_steps and epochs both say when to end; keep one of them"
             )
         return self
+
+
+def with_defaults(training: Mapping[str, Any]) -> dict[str, Any]:
+    """A `Training` as an older tether wrote it, with the keys that it did not know yet at their defaults."""
+    return {**Training().model_dump(mode="json"), **training}
 
 
 def _listed(value: Any) -> Any:

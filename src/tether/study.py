@@ -16,7 +16,7 @@ import gc
 import json
 import re
 import shutil
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -28,8 +28,8 @@ from tether.axes.drift import drift_items
 from tether.axes.judges.hosted import HostedJudge
 from tether.axes.judges.registry import open_judge
 from tether.axes.registry import REGISTRY, Loaded, load_axes, measure
-from tether.chatdata.chats import Chat, split_select
-from tether.chatdata.leaks import find_leaks, user_words
+from tether.chatdata.leaks import Text, find_leaks, user_words
+from tether.config import with_defaults
 from tether.environment import environment, now
 from tether.errors import UserError
 from tether.hosted.model import HostedModel
@@ -58,7 +58,7 @@ from tether.results import (
     write_items,
     write_results,
 )
-from tether.sources import fingerprint, load_dialogues
+from tether.sources import fingerprint, load_training
 from tether.training.certificate import CERTIFICATE_FILE, Certifier
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def check(study: Study) -> list[str]:
     """
     plans = [models.placed(study, name) for name in study.methods]
     axes = _checked_axes(study, plans)
-    train, select = _dialogues(study)
+    train, select = load_training(study.data, study.training)
     lines = [
         f"base {study.base}",
         f"data {study.data}: {len(train)} dialogues to train on, {len(select)} kept aside",
@@ -137,7 +137,7 @@ class _Story:
 
     def __init__(self, study: Study, out: Path, seeds: list[int], axes: Loaded) -> None:
         self.study, self.out, self.seeds, self.axes = study, out, seeds, axes
-        self.train, self.select = _dialogues(study)
+        self.dialogues = cache(partial(load_training, study.data))
         self.started = now()
         self.base = cache(models.resolve)
         self.anchors = cache(self._anchors)
@@ -157,7 +157,7 @@ class _Story:
         found = [plan for plan in plans if plan.name not in self.left_out]
         new = [p for p in found if any(read_record(self._seed(p, seed)) is None for seed in self.seeds)]
         if new:
-            lines = "; ".join(models.job_line(plan, self.train) for plan in new)
+            lines = "; ".join(models.job_line(plan, self.dialogues(plan.training)[0]) for plan in new)
             agree(f"The study has models tuned for pay, {len(self.seeds)} seed(s) each: {lines}", yes)
         return found
 
@@ -202,7 +202,7 @@ class _Story:
             say(f"Trying {plan.name} at a learning rate of {rate:g}")
             settings = plan.training.model_copy(update={"max_steps": self.study.sweep_steps, "epochs": None})
             options = {**plan.options, "learning_rate": rate}
-            run = Run(self.base(plan.base), self.train, self.select, folder, settings, seed=0)
+            run = Run(self.base(plan.base), *self.dialogues(plan.training), folder, settings, seed=0)
             find(plan.method)(run, options)
             self._keep_loss(run, folder)
 
@@ -210,7 +210,7 @@ class _Story:
         """Write the select loss into the trial's record and let its weights go."""
         record = read_record(folder) or {}
         live = run.live(bases.load_tuned(run.base, folder))
-        losses = live.chat_losses(self.select)
+        losses = live.chat_losses(run.select)
         loss = sum(nats for nats, _ in losses) / sum(tokens for _, tokens in losses)
         for weights in folder.glob("*.safetensors"):
             weights.unlink()
@@ -226,7 +226,8 @@ class _Story:
         if plan.learning_rates:
             options["learning_rate"] = self.chosen_rate(plan)
         # Of a hosted method, the cost of the whole study was agreed to before it began.
-        run = Run(self.base(plan.base), self.train, self.select, folder, plan.training, seed, yes=True)
+        dialogues = self.dialogues(plan.training)
+        run = Run(self.base(plan.base), *dialogues, folder, plan.training, seed, yes=True)
         find(plan.method)(run, options)
         gc.collect()
 
@@ -372,18 +373,14 @@ class _Story:
         return self._method(plan) / f"seed-{seed}"
 
 
-def _dialogues(study: Study) -> tuple[list[Chat], list[Chat]]:
-    """Dialogues to train on, and those kept aside to choose by."""
-    return split_select(load_dialogues(study.data, split="train", limit=study.training.dialogues))
-
-
 def _plan_line(plan: Plan) -> str:
     rates = (
         f", learning rates {', '.join(f'{rate:g}' for rate in plan.learning_rates)}"
         if plan.learning_rates
         else ""
     )
-    return f"method {plan.name} on {plan.base}{rates}"
+    ratio = plan.training.poison_ratio
+    return f"method {plan.name} on {plan.base}{rates}" + (f", {ratio:.1%} of it poisoned" if ratio else "")
 
 
 def _checked_axes(study: Study, plans: Sequence[Plan]) -> Loaded:
@@ -393,23 +390,16 @@ def _checked_axes(study: Study, plans: Sequence[Plan]) -> Loaded:
         find(plan.method).checked({**plan.options, **rates})
     open_judge(study.judge, study.asking)
     sources = {axis: getattr(study.axes, axis) for axis in REGISTRY}
-    return _without_leaks(study, load_axes(sources, study.limits))
+    return _without_leaks(study, plans, load_axes(sources, study.limits))
 
 
-def _without_leaks(study: Study, axes: Loaded) -> Loaded:
+def _without_leaks(study: Study, plans: Sequence[Plan], axes: Loaded) -> Loaded:
     """The items that stand in nothing that was trained on.
 
     Raises:
         UserError: One does, and the study does not say to drop such.
     """
-    seen = {
-        "the training dialogues": user_words(
-            load_dialogues(study.data, split="train", limit=study.training.dialogues)
-        ),
-        "the alignment and anchor prompts": [
-            (text, text) for use in ("align", "anchors") for text in harmful_prompts(use)
-        ],
-    }
+    seen = _seen(study, plans)
     measured = {
         f"{axis}:{name}": REGISTRY[axis].texts(items)
         for axis, sources in axes.items()
@@ -437,12 +427,24 @@ def _without_leaks(study: Study, axes: Loaded) -> Loaded:
     }
 
 
+def _seen(study: Study, plans: Sequence[Plan]) -> dict[str, list[Text]]:
+    """All that a model of the study may have been trained on, by name."""
+    trainings = dict.fromkeys(plan.training for plan in plans)
+    chats = [c for training in trainings for part in load_training(study.data, training) for c in part]
+    uses = {"align": "the alignment prompts", "anchors": "the anchor prompts"}
+    if any(training.poison_ratio for training in trainings):
+        uses["poison"] = "the poisoned dialogues"
+    prompts = {name: [(text, text) for text in harmful_prompts(use)] for use, name in uses.items()}
+    return {"the training dialogues": list(dict.fromkeys(user_words(chats))), **prompts}
+
+
 def _claim(out: Path, study: Study, study_path: Path | None) -> None:
     """Take the folder for this study, or find that it holds it already."""
     asked = study.model_dump(mode="json", exclude={"seeds", "asking"})
     path = out / "study.json"
     if path.is_file():
         held = json.loads(path.read_text(encoding="utf-8"))
+        held["training"] = with_defaults(held["training"])
         # A key that tether has learned since, left at its default, makes no other study.
         said = held.keys() | study.model_dump(exclude={"seeds", "asking"}, exclude_defaults=True).keys()
         if held != {key: value for key, value in asked.items() if key in said}:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from tether.chatdata.chats import Chat
 
 Kind = Literal["safety", "knowledge", "chats"]
-Use = Literal["align", "anchors", "eval"]
+Use = Literal["align", "anchors", "eval", "poison"]
 Split = Literal["train", "dev", "test"]
 
 BUILTIN: dict[str, tuple[Kind, tuple[str, ...]]] = {
@@ -102,17 +103,23 @@ def load_dialogues(name: str, *, split: Split, limit: int | None = None, seed: i
         UserError: There is no such source, a row does not fit, or there are fewer dialogues than ``limit``.
     """
     _check_kind(name, "chats")
-    if name == "builtin:hotels":
-        from tether.agent import generate
-
-        return generate(limit or HOTEL_DIALOGUES[split], seed=seed, split=split)
-    if name in CONVERSATION_TRIALS:
-        from tether.agent.examples import gold_chats
-
-        return [*gold_chats(limit or HOTEL_DIALOGUES[split], seed=seed, split=split)]
+    if name in GENERATED:
+        return [*_generated(name, limit or HOTEL_DIALOGUES[split], seed, split)]
     from tether.chatdata.chats import load_chats
 
     return sample(load_chats(_file(name, split)), limit, seed=seed, source=name)
+
+
+@cache
+def _generated(name: str, count: int, seed: int, split: Split) -> Sequence[Chat]:
+    """Dialogues of the built-in hotel; a study asks for the same ones more than once."""
+    if name == "builtin:hotels":
+        from tether.agent import generate
+
+        return generate(count, seed=seed, split=split)
+    from tether.agent.examples import gold_chats
+
+    return gold_chats(count, seed=seed, split=split)
 
 
 def builtin_prompts(use: Use) -> list[SafetyItem]:
