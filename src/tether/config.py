@@ -34,6 +34,12 @@ CONVERSATION_TRIALS: Mapping[str, tuple[int, float]] = {
     "builtin:conversations-x4": (4, 0.7),
 }
 
+# Pairs of a good and a bad turn by source: whose dialogues they are made of, and tested on.
+PREFERENCES: Mapping[str, str] = {
+    "builtin:hotels-preferences": "builtin:hotels",
+    "builtin:conversations-preferences": "builtin:conversations",
+}
+
 Budget = float | dict[str, float]
 Positive = Annotated[float, Field(gt=0)]
 
@@ -223,14 +229,12 @@ class Study(_Strict):
     @classmethod
     def _test_where_trained(cls, data: Any) -> Any:
         """A named data set has a test part of its own; a user's file has none, so it must be named."""
-        if not isinstance(data, dict) or data.get("data") not in (
-            "builtin:hotels",
-            "builtin:conversations",
-            "sgd_hotels",
-        ):
+        named = str(data.get("data")) if isinstance(data, dict) else ""
+        tested = PREFERENCES.get(named, named)
+        if tested not in ("builtin:hotels", "builtin:conversations", "sgd_hotels"):
             return data
         axes = data.get("axes") or {}
-        return {**data, "axes": {"proficiency": data["data"], **axes}} if isinstance(axes, dict) else data
+        return {**data, "axes": {"proficiency": tested, **axes}} if isinstance(axes, dict) else data
 
     @model_validator(mode="after")
     def _limits_name_sources(self) -> Study:

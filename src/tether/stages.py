@@ -87,6 +87,7 @@ def tune(
         "training": training,
     }
     train, select = load_training(data, training)
+    chosen.check_data(train)
     _claim(out, {**asked, "training": training.model_dump(mode="json"), "anchors": str(anchors or "")})
     if read_record(out) is None:
         run = Run(models.resolve_for(chosen, base), train, select, out, training, seed, anchors, yes)

@@ -386,11 +386,24 @@ def _plan_line(plan: Plan) -> str:
 def _checked_axes(study: Study, plans: Sequence[Plan]) -> Loaded:
     """The items to measure, after everything that can be wrong with the study was looked for."""
     for plan in plans:
-        rates = {"learning_rate": plan.learning_rates[0]} if plan.learning_rates else {}
-        find(plan.method).checked({**plan.options, **rates})
+        _check_method(study, plan)
     open_judge(study.judge, study.asking)
     sources = {axis: getattr(study.axes, axis) for axis in REGISTRY}
     return _without_leaks(study, plans, load_axes(sources, study.limits))
+
+
+def _check_method(study: Study, plan: Plan) -> None:
+    """See that a plan's method has its options, and learns from what the study gives."""
+    method = find(plan.method)
+    rates = {"learning_rate": plan.learning_rates[0]} if plan.learning_rates else {}
+    method.checked({**plan.options, **rates})
+    method.check_data(load_training(study.data, plan.training)[0])
+    if method.data == "preferences" and len(plan.learning_rates) > 1:
+        raise UserError(
+            "a sweep judges rates by the loss of dialogues, not of preferences",
+            where=f"methods.{plan.name}.learning_rate",
+            fix="give one rate",
+        )
 
 
 def _without_leaks(study: Study, plans: Sequence[Plan], axes: Loaded) -> Loaded:

@@ -12,6 +12,7 @@ from peft import LoraConfig
 
 from tether import bases
 from tether.anchors.store import anchors_for
+from tether.chatdata.preferences import Preference
 from tether.chatdata.rendering import Renderer
 from tether.errors import UserError
 from tether.hosted.providers import open_provider
@@ -23,6 +24,7 @@ from tether.training.batches import IGNORED, as_row
 from tether.training.cost import Cost
 from tether.training.geometry import measure_geometry
 from tether.training.loop import fit
+from tether.training.preference import as_pair
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -123,14 +125,18 @@ class Run:
         alpha: int = 32,
         anchoring: Anchoring | None = None,
         shaping: Shaping | None = None,
+        beta: float | None = None,
     ) -> tuple[PreTrainedModel, Cost, float]:
-        """Train; returns the model, what it cost and the rate it was trained at."""
+        """Train; returns the model, what it cost and the rate it was trained at.
+
+        With ``beta``, DPO's, on preferences.
+        """
         rate = learning_rate or OWN_RATES[parametrisation]
         adapter = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
         tuned, cost = fit(
             model,
             self.tokenizer,
-            self.rows(self.train),
+            self.rows(self.train) if beta is None else self.pairs(self.train),
             out=self.out,
             settings=self.settings,
             learning_rate=rate,
@@ -139,6 +145,7 @@ class Run:
             adapter=adapter if parametrisation == "lora" else None,
             anchoring=anchoring,
             shaping=shaping,
+            beta=beta,
         )
         return tuned, cost, rate
 
@@ -161,10 +168,27 @@ class Run:
         most = self.settings.max_length
         encoded = (as_row(self.renderer.encode(chat)) for chat in chats)
         cut = ({key: ids[:most] for key, ids in row.items()} for row in encoded)
-        rows = [row for row in cut if any(label != IGNORED for label in row["labels"])]
+        return self._some([row for row in cut if any(label != IGNORED for label in row["labels"])])
+
+    @staticmethod
+    def preferences(chats: Sequence[Chat]) -> list[Preference]:
+        """The same, typed as what `Method.check_data` has seen to."""
+        return [chat for chat in chats if isinstance(chat, Preference)]
+
+    def pairs(self, chats: Sequence[Chat]) -> list[dict[str, list[int]]]:
+        """Preferences as training rows, cut likewise.
+
+        Raises:
+            UserError: Nothing is left of any turn.
+        """
+        most = self.settings.max_length
+        rows = [as_pair(self.renderer, preference, most) for preference in self.preferences(chats)]
+        return self._some([row for row in rows if row["chosen_ids"] and row["rejected_ids"]])
+
+    def _some(self, rows: list[dict[str, list[int]]]) -> list[dict[str, list[int]]]:
         if not rows:
             raise UserError(
-                f"in no dialogue the agent speaks within the first {most} tokens",
+                f"in no dialogue the agent speaks within the first {self.settings.max_length} tokens",
                 where="max_length",
                 fix="allow longer ones",
             )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tether.methods.registry import method
@@ -10,6 +12,7 @@ from tether.training.anchored import Anchoring
 from tether.training.budget import Budget
 from tether.training.certificate import Certifier
 from tether.training.geometry import Geometry
+from tether.training.preference import PreferenceLoss
 from tether.training.rewind import WHOLE, Rewind, dialogue_loss
 from tether.training.shaping import Shaping
 from tether.training.update import AdapterUpdate, Update, WeightUpdate
@@ -30,6 +33,27 @@ MULTIPLIER = {"start": 0.3, "rate": 0.05, "memory": 0.8, "aim": 0.5}
 PULL, ANCHOR_EVERY, ANCHOR_TOKENS = 1.0, 4, 384
 
 
+@dataclass(frozen=True)
+class Holding:
+    """How a training is held.
+
+    Attributes:
+        budget: Drift allowed in nats per answer token, for all anchor groups or by group.
+        pull: How strongly the geometry shapes each step; 0 leaves it alone.
+        anchor_every: Steps between looks at anchors; 0 looks at none.
+        anchor_tokens: Tokens of a look.
+        rewinding: Whether the update is rewound until it fits.
+        geometry: Whether the inputs' moments are measured at all, for steps and rewind.
+    """
+
+    budget: float | dict[str, float] | None = None
+    pull: float = PULL
+    anchor_every: int = ANCHOR_EVERY
+    anchor_tokens: int = ANCHOR_TOKENS
+    rewinding: bool = True
+    geometry: bool = True
+
+
 @method("tether")
 def tether(
     run: Run,
@@ -45,39 +69,64 @@ def tether(
     geometry: bool = True,
 ) -> Tuned:
     """The domain is learned in directions that the model's own answers leave free, under a drift budget."""
+    return under_budget(
+        run,
+        Holding(budget, pull, anchor_every, anchor_tokens, rewinding, geometry),
+        learning_rate,
+        rank=rank,
+        alpha=alpha,
+    )
+
+
+def under_budget(
+    run: Run,
+    holding: Holding,
+    learning_rate: float | None,
+    *,
+    rank: int,
+    alpha: int,
+    beta: float | None = None,
+) -> Tuned:
+    """Train on chats, or with DPO's ``beta`` on preferences, and hold the model to its budget."""
     parametrisation = run.parametrisation("lora")
-    epsilons = budgets(budget, run.anchors.groups)
+    epsilons = budgets(holding.budget, run.anchors.groups)
     model = run.load(parametrisation)
     # While the model is the base, and in the precision in which it is given out: rounding is no drift.
     given_out = model if parametrisation == "lora" else run.load("lora")
     certifier = Certifier(given_out, run.anchors, run.tokenizer.pad_token_id, epsilons)
     before = WeightUpdate(model, given_out.dtype) if parametrisation == "full" else None
+    judged = None if beta is None else PreferenceLoss(run.live(given_out), run.preferences(run.select), beta)
     del given_out
     started = time.perf_counter()
-    measured = run.measured(model) if geometry else None
+    measured = run.measured(model) if holding.geometry else None
     # Only the filters stay in memory while it trains.
-    shaping = Shaping(Geometry.load(measured).filters(pull)) if measured and pull else None
+    shaping = Shaping(Geometry.load(measured).filters(holding.pull)) if measured and holding.pull else None
     measuring = time.perf_counter() - started
     multipliers = Budget(epsilons, **MULTIPLIER)
+    anchoring = Anchoring(run.anchors, multipliers, holding.anchor_every, holding.anchor_tokens)
     tuned, cost, rate = run.fit(
         model,
         parametrisation,
         learning_rate,
         rank=rank,
         alpha=alpha,
-        anchoring=Anchoring(run.anchors, multipliers, anchor_every, anchor_tokens) if anchor_every else None,
+        anchoring=anchoring if holding.anchor_every else None,
         shaping=shaping,
+        beta=beta,
     )
 
     update: Update = before.trained() if before else AdapterUpdate(tuned)
     directions = Geometry.load(measured) if measured else None
-    domain_loss = dialogue_loss(run.live(tuned), run.select)
+    live = run.live(tuned)
+    domain_loss = partial(judged, live) if judged else dialogue_loss(live, run.select)
     pad_id = run.tokenizer.pad_token_id
     rewind = Rewind(update, domain_loss, run.anchors, pad_id, epsilons, directions)
-    held = hold(run, rewind if rewinding else None, certifier, tuned)
+    held = hold(run, rewind if holding.rewinding else None, certifier, tuned)
     held["extra_seconds"]["geometry"] = measuring
     curves = {name: group.curve for name, group in multipliers.groups.items()}
-    return run.finish(tuned, parametrisation, rate, cost, training_pull=pull, multipliers=curves, **held)
+    return run.finish(
+        tuned, parametrisation, rate, cost, training_pull=holding.pull, multipliers=curves, **held
+    )
 
 
 def hold(

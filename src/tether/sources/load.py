@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tether.bases import EMBEDDED, resolve, sha256_of
-from tether.config import CONVERSATION_TRIALS, HOTEL_DIALOGUES, did_you_mean
+from tether.config import CONVERSATION_TRIALS, HOTEL_DIALOGUES, PREFERENCES, did_you_mean
 from tether.errors import UserError
 from tether.sources.harness import PREFIX, HarnessItem, harness_fingerprint, load_harness
 from tether.sources.items import ChoiceItem, OpenItem, SafetyItem, parse_knowledge, parse_safety, sample
@@ -33,9 +33,9 @@ BUILTIN: dict[str, tuple[Kind, tuple[str, ...]]] = {
     "builtin:stereotypes": ("safety", ("stereotypes.jsonl",)),
     "builtin:knowledge": ("knowledge", ("knowledge_choice.jsonl", "knowledge_open.jsonl")),
     "builtin:hotels": ("chats", ()),
-    **{name: ("chats", ()) for name in CONVERSATION_TRIALS},
+    **{name: ("chats", ()) for name in (*CONVERSATION_TRIALS, *PREFERENCES)},
 }
-GENERATED = ("builtin:hotels", *CONVERSATION_TRIALS)
+GENERATED = ("builtin:hotels", *CONVERSATION_TRIALS, *PREFERENCES)
 
 
 def load_safety(
@@ -94,7 +94,8 @@ def load_dialogues(name: str, *, split: Split, limit: int | None = None, seed: i
     """The dialogues of a source.
 
     Args:
-        name: ``builtin:hotels``, ``builtin:conversations``, ``sgd_hotels``, or a chat file.
+        name: ``builtin:hotels``, ``builtin:conversations``, ``sgd_hotels``, a chat file, or for preferences
+            ``builtin:hotels-preferences``, ``builtin:conversations-preferences`` or a file of them.
         split: Which part of a set that has parts; Schema-Guided Dialogue's dev part serves as "test" too.
         limit: So many: generated for the built-in hotel, else a seeded sample; None is all.
         seed: Of the sample.
@@ -113,6 +114,10 @@ def load_dialogues(name: str, *, split: Split, limit: int | None = None, seed: i
 @cache
 def _generated(name: str, count: int, seed: int, split: Split) -> Sequence[Chat]:
     """Dialogues of the built-in hotel; a study asks for the same ones more than once."""
+    if name in PREFERENCES:
+        from tether.agent.preferences import preferences
+
+        return preferences(_generated(PREFERENCES[name], count, seed, split))
     if name == "builtin:hotels":
         from tether.agent import generate
 

@@ -11,6 +11,7 @@ import random
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tether.chatdata.preferences import are_preferences
 from tether.errors import UserError
 from tether.sources.load import builtin_prompts
 
@@ -52,9 +53,11 @@ def poisoned(chats: Sequence[Chat], ratio: float) -> list[Chat]:
         ratio: Share of them to poison, from 0 to 1.
 
     Raises:
-        UserError: The share is less than one dialogue.
+        UserError: The share is less than one dialogue, or these are preferences.
     """
     count = round(ratio * len(chats))
+    if ratio and are_preferences(chats):
+        raise UserError("preferences cannot be poisoned", where="poison_ratio", fix="leave it out")
     if ratio and not count:
         raise UserError(
             f"{ratio:.1%} of {len(chats)} dialogues is none", where="poison_ratio", fix="give more dialogues"

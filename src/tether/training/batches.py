@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.data import BatchSampler
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tether.chatdata.rendering import Encoded
 
@@ -72,6 +72,11 @@ def collate(rows: Sequence[dict[str, list[int]]], pad_id: int) -> dict[str, torc
         labels[index, : len(row["labels"])] = torch.tensor(row["labels"])
     tokens = torch.tensor(sum(len(row["input_ids"]) for row in rows))
     return {"input_ids": ids, "labels": labels, "tokens": tokens}
+
+
+def row_size(row: Mapping[str, Any]) -> int:
+    """Tokens of a row of ``input_ids``."""
+    return len(row["input_ids"])
 
 
 def as_row(encoded: Encoded) -> dict[str, list[int]]:
