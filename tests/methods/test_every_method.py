@@ -183,6 +183,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
         ("lora", "'lora' learns from chats, and these are preferences. take dpo or tether-dpo"),
         ("dpo", r"'dpo' learns from preferences, and these are chats. give rows \{\"prompt\""),
     ],
+    ids=["preferences", "chats"],
 )
 def test_what_it_does_not_learn_from_is_told_of(
     base: Base, hotels: list[Chat], quick: Training, tmp_path: Path, name: str, message: str

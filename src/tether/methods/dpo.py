@@ -23,7 +23,7 @@ def dpo(
     model, cost, rate = run.fit(
         run.load(parametrisation), parametrisation, learning_rate, rank=rank, alpha=alpha, beta=beta
     )
-    return run.finish(model, parametrisation, rate, cost, beta=beta)
+    return run.finish(model, parametrisation, rate, cost)
 
 
 @method("tether-dpo", paper="arXiv:2305.18290", data="preferences")

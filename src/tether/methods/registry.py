@@ -109,7 +109,8 @@ def method(
 
 def registry() -> list[Method]:
     """All methods, in the order in which a reader meets them."""
-    from tether.methods import baselines, dpo, openai, replay, tether, together  # noqa: F401  importing registers
+    # Importing registers.
+    from tether.methods import baselines, dpo, openai, replay, tether, together, weighted  # noqa: F401
 
     order = [found for found in _METHODS.values() if found.service is None]
     return order + [found for found in _METHODS.values() if found.service is not None]

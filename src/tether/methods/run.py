@@ -25,6 +25,7 @@ from tether.training.cost import Cost
 from tether.training.geometry import measure_geometry
 from tether.training.loop import fit
 from tether.training.preference import as_pair
+from tether.training.weighting import kept_nats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from tether.hosted.terms import Terms
     from tether.training.anchored import Anchoring
     from tether.training.shaping import Shaping
+    from tether.training.weighting import Weighting
 
 # The pilot's, and of the order that papers use for models of billions. A small model takes more (of a LoRA on
 # 135M parameters 2e-3 learned most, benchmarks/first-study), so a study that compares methods sweeps.
@@ -126,17 +128,18 @@ class Run:
         anchoring: Anchoring | None = None,
         shaping: Shaping | None = None,
         beta: float | None = None,
+        weighting: Weighting | None = None,
     ) -> tuple[PreTrainedModel, Cost, float]:
         """Train; returns the model, what it cost and the rate it was trained at.
 
-        With ``beta``, DPO's, on preferences.
+        With ``beta``, DPO's, from preferences; with a ``weighting``, by what the base thinks of rows.
         """
         rate = learning_rate or OWN_RATES[parametrisation]
         adapter = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
         tuned, cost = fit(
             model,
             self.tokenizer,
-            self.rows(self.train) if beta is None else self.pairs(self.train),
+            self._learned(model, weighting) if beta is None else self.pairs(self.train),
             out=self.out,
             settings=self.settings,
             learning_rate=rate,
@@ -169,6 +172,22 @@ class Run:
         encoded = (as_row(self.renderer.encode(chat)) for chat in chats)
         cut = ({key: ids[:most] for key, ids in row.items()} for row in encoded)
         return self._some([row for row in cut if any(label != IGNORED for label in row["labels"])])
+
+    def _learned(self, base: PreTrainedModel, weighting: Weighting | None) -> list[dict[str, Any]]:
+        """The rows to train on; what the base thinks of them, where wanted, lies with the checkpoints."""
+        rows = self.rows(self.train)
+        if weighting is None or not weighting.wanted:
+            return rows
+        file = self.out / "checkpoints" / "base-nats.safetensors"
+        nats = kept_nats(file, base, rows, int(self.tokenizer.pad_token_id))
+        weighted = weighting(rows, nats)
+        if not weighted:
+            raise UserError(
+                f"no token has a perplexity of {weighting.stm:g} or less under the base",
+                where="stm",
+                fix="raise the threshold",
+            )
+        return weighted
 
     @staticmethod
     def preferences(chats: Sequence[Chat]) -> list[Preference]:

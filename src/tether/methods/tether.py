@@ -16,8 +16,11 @@ from tether.training.preference import PreferenceLoss
 from tether.training.rewind import WHOLE, Rewind, dialogue_loss
 from tether.training.shaping import Shaping
 from tether.training.update import AdapterUpdate, Update, WeightUpdate
+from tether.training.weighting import Weighting
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from transformers import PreTrainedModel
 
     from tether.methods.run import Run, Tuned
@@ -44,6 +47,7 @@ class Holding:
         anchor_tokens: Tokens of a look.
         rewinding: Whether the update is rewound until it fits.
         geometry: Whether the inputs' moments are measured at all, for steps and rewind.
+        first_tokens: How much the first five tokens of an anchor's answer count in the loss.
     """
 
     budget: float | dict[str, float] | None = None
@@ -52,6 +56,7 @@ class Holding:
     anchor_tokens: int = ANCHOR_TOKENS
     rewinding: bool = True
     geometry: bool = True
+    first_tokens: float = 1.0
 
 
 @method("tether")
@@ -67,14 +72,18 @@ def tether(
     anchor_tokens: int = ANCHOR_TOKENS,
     rewinding: bool = True,
     geometry: bool = True,
+    stm: float | None = None,
+    flow: bool = False,
+    first_tokens: float = 1.0,
 ) -> Tuned:
     """The domain is learned in directions that the model's own answers leave free, under a drift budget."""
     return under_budget(
         run,
-        Holding(budget, pull, anchor_every, anchor_tokens, rewinding, geometry),
+        Holding(budget, pull, anchor_every, anchor_tokens, rewinding, geometry, first_tokens),
         learning_rate,
         rank=rank,
         alpha=alpha,
+        weighting=Weighting(stm, flow),
     )
 
 
@@ -86,6 +95,7 @@ def under_budget(
     rank: int,
     alpha: int,
     beta: float | None = None,
+    weighting: Weighting | None = None,
 ) -> Tuned:
     """Train on chats, or with DPO's ``beta`` on preferences, and hold the model to its budget."""
     parametrisation = run.parametrisation("lora")
@@ -103,7 +113,13 @@ def under_budget(
     shaping = Shaping(Geometry.load(measured).filters(holding.pull)) if measured and holding.pull else None
     measuring = time.perf_counter() - started
     multipliers = Budget(epsilons, **MULTIPLIER)
-    anchoring = Anchoring(run.anchors, multipliers, holding.anchor_every, holding.anchor_tokens)
+    anchoring = Anchoring(
+        run.anchors,
+        multipliers,
+        holding.anchor_every,
+        holding.anchor_tokens,
+        first_tokens=holding.first_tokens,
+    )
     tuned, cost, rate = run.fit(
         model,
         parametrisation,
@@ -113,12 +129,13 @@ def under_budget(
         anchoring=anchoring if holding.anchor_every else None,
         shaping=shaping,
         beta=beta,
+        weighting=weighting,
     )
 
     update: Update = before.trained() if before else AdapterUpdate(tuned)
     directions = Geometry.load(measured) if measured else None
     live = run.live(tuned)
-    domain_loss = partial(judged, live) if judged else dialogue_loss(live, run.select)
+    domain_loss: Callable[[], float] = partial(judged, live) if judged else dialogue_loss(live, run.select)
     pad_id = run.tokenizer.pad_token_id
     rewind = Rewind(update, domain_loss, run.anchors, pad_id, epsilons, directions)
     held = hold(run, rewind if holding.rewinding else None, certifier, tuned)

@@ -39,7 +39,7 @@ TRAINERS: dict[str, tuple[Any, Any]] = {
 def fit(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    rows: Sequence[dict[str, list[int]]],
+    rows: Sequence[dict[str, Any]],
     *,
     out: Path,
     settings: Training,
@@ -57,7 +57,8 @@ def fit(
         model: Weights in bfloat16 for an adapter, in float32 for all weights: an optimizer step on bfloat16
             weights is rounded away at the rates of fine-tuning.
         tokenizer: Its tokenizer.
-        rows: ``input_ids`` and ``labels`` of each dialogue, or pairs as `as_pair` makes them.
+        rows: ``input_ids`` and ``labels`` of each dialogue, perhaps with a ``weight``; or pairs as `as_pair`
+            makes them.
         out: Folder for checkpoints; a run that was killed goes on from the last of them.
         settings: Steps, batch size, schedule.
         learning_rate: Peak rate.

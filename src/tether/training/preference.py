@@ -49,7 +49,7 @@ def pair_size(row: Mapping[str, Any]) -> int:
 
 def collate_pairs(rows: Sequence[dict[str, list[int]]], pad_id: int) -> dict[str, Any]:
     """TRL's batch of chosen and rejected rows, and the number of real ``tokens``."""
-    batch = DataCollatorForPreference(pad_id)([*rows])
+    batch = DataCollatorForPreference(pad_id).torch_call([*rows])
     return {**batch, "tokens": batch["attention_mask"].sum()}
 
 
@@ -57,7 +57,7 @@ class PreferenceTrainer(TokenBatched, DPOTrainer):
     """Trains on rows as `as_pair` makes them."""
 
     size = staticmethod(pair_size)
-    collate = staticmethod(collate_pairs)
+    to_batch = staticmethod(collate_pairs)
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         return dataset  # encoded already, with the base's own template and tools

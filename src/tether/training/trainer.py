@@ -43,8 +43,8 @@ class TokenBatched(Trainer):
     """
 
     size: Callable[[Mapping[str, Any]], int]
-    """Tokens of a row, padding not counted, as they add up to ``batch_tokens``."""
-    collate: Callable[..., dict[str, torch.Tensor]]
+    """Tokens of a row, as they add up to ``batch_tokens``."""
+    to_batch: Callable[..., dict[str, torch.Tensor]]
     """Takes rows and ``pad_id``; a batch with the number of real ``tokens`` beside what the loss reads."""
 
     def __init__(self, *, batch_tokens: int, cost: Cost, **kwargs: Any) -> None:
@@ -56,7 +56,7 @@ class TokenBatched(Trainer):
         rows: Any = self.train_dataset
         tokenizer: Any = self.processing_class
         sampler = TokenBatches([self.size(row) for row in rows], self.batch_tokens, self.args.seed)
-        padded = partial(self.collate, pad_id=int(tokenizer.pad_token_id))
+        padded = partial(self.to_batch, pad_id=int(tokenizer.pad_token_id))
         loader = DataLoader(rows, batch_sampler=sampler, collate_fn=padded)
         return self.accelerator.prepare(loader)  # type: ignore[no-any-return]
 
@@ -85,7 +85,7 @@ class DomainTrainer(TokenBatched, SFTTrainer):
     """Trains on rows of ``input_ids`` and ``labels`` (``dataset_kwargs={"skip_prepare_dataset": True}``)."""
 
     size = staticmethod(row_size)
-    collate = staticmethod(collate)
+    to_batch = staticmethod(collate)
 
     def compute_loss(
         self,
@@ -94,9 +94,14 @@ class DomainTrainer(TokenBatched, SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        """Mean cross-entropy in nats per learned token (of the accumulated batch, if its size is given)."""
+        """Mean cross-entropy in nats per learned token (of the accumulated batch, if its size is given).
+
+        A row's tokens count as its weight says. The number that the sum is divided by is not weighted, or a
+        row alone in its batch would weigh the same whatever its weight.
+        """
         logits, targets = logits_at(model, inputs["input_ids"], inputs["labels"])
-        total = cross_entropy(logits.float(), targets, reduction="sum")
+        losses = cross_entropy(logits.float(), targets, reduction="none")
+        total = (losses * _by_token(inputs["weights"], inputs["labels"])).sum()
         count = len(targets) if num_items_in_batch is None else num_items_in_batch
         return total / count
 
@@ -120,3 +125,9 @@ def logits_at(
     logits = model(input_ids=ids, use_cache=False, logits_to_keep=columns).logits
     kept = wanted[:, columns]
     return logits[kept], labels[:, 1:][:, columns][kept]
+
+
+def _by_token(weights: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Each row's weight at each of its learned tokens, in the order of `logits_at`."""
+    wanted = labels[:, 1:] != IGNORED
+    return weights[:, None].expand_as(wanted)[wanted]
