@@ -70,6 +70,8 @@ def test_a_named_data_set_is_tested_on_its_own_test_part(tmp_path: Path) -> None
     assert (
         load_study(written(tmp_path, "base: b\ndata: own.jsonl\nmethods: {lora: }\n")).axes.proficiency == []
     )
+    pairs = "base: b\ndata: builtin:hotels-preferences\nmethods: {dpo: }\n"
+    assert load_study(written(tmp_path, pairs)).axes.proficiency == ["builtin:hotels"]
 
 
 @pytest.mark.parametrize(

@@ -91,13 +91,25 @@ def adapter(folder: Path, **record: object) -> Path:
 
 @pytest.mark.usefixtures("cache")
 def test_an_adapter_names_its_data(tmp_path: Path) -> None:
-    talk = {"messages": [{"role": "user", "content": ASKED}, {"role": "assistant", "content": "No."}]}
-    (tmp_path / "talks.jsonl").write_text(json.dumps(talk) + "\n")
+    talks = [
+        {"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": "No."}]}
+        for text in (ASKED, "Is there a pool?")
+    ]
+    (tmp_path / "talks.jsonl").write_text("\n".join(map(json.dumps, talks)))
     data = {"source": str(tmp_path / "talks.jsonl"), "dialogues": None}
     found = seen_by(BASE, adapter(tmp_path, data=data, anchors=None))
-    assert [text for _, text in found["the training dialogues"]] == [ASKED]
+    assert {text for _, text in found["the training dialogues"]} == {ASKED, "Is there a pool?"}
     assert found.keys() == {"the training dialogues", *builtin_seen()}
     assert seen_by(BASE, None) == builtin_seen()
+
+
+@pytest.mark.usefixtures("cache")
+def test_and_how_they_were_poisoned(tmp_path: Path) -> None:
+    data = {"source": "builtin:hotels", "dialogues": 12, "poison_ratio": 0.5}
+    found = seen_by(BASE, adapter(tmp_path, data=data, anchors=None))
+    assert len(found["the training dialogues"]) == 6
+    requests = {prompt.prompt for prompt in builtin_prompts("poison")}
+    assert {text for _, text in found["the poisoned dialogues"]} <= requests
 
 
 @pytest.mark.usefixtures("cache")

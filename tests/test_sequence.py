@@ -215,5 +215,8 @@ def test_what_cannot_follow_is_refused(base: Base, tmp_path: Path) -> None:
     hosted = asked(base, methods={"openai": {"base": "gpt-4o-mini-2024-07-18"}})
     with pytest.raises(UserError, match=r"OpenAI tunes a model once.*leave it out"):
         sequence.compare(hosted, tmp_path / "run")
+    pairs = asked(base, data="builtin:hotels-preferences", methods={"dpo": {}})
+    with pytest.raises(UserError, match=r"preferences have none to test on.*without `then`"):
+        sequence.compare(pairs, tmp_path / "run")
     with pytest.raises(ValueError, match="'hotels' is two things here"):
         asked(base, then=["builtin:hotels"], limits={})

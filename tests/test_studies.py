@@ -37,3 +37,10 @@ def test_the_four_columns_of_2023_stand_side_by_side() -> None:
     study = load_study(STUDIES[0].with_name("tenyx-2023.yaml"))
     assert list(study.methods) == ["openai", "together", "lora", "tether"]
     assert study.plan("openai").base != study.plan("lora").base == study.plan("tether").base
+
+
+def test_under_pressure_both_methods_are_poisoned_alike() -> None:
+    study = load_study(STUDIES[0].with_name("pressure.yaml"))
+    plans = [study.plan(name) for name in study.methods]
+    for method in ("lora", "tether"):
+        assert [p.training.poison_ratio for p in plans if p.method == method] == [0, 0.01, 0.05]

@@ -10,9 +10,10 @@ import pytest
 from tether import study as story
 from tether.axes.judges.fitting import train
 from tether.axes.judges.labelled import Labelled
-from tether.config import Study
+from tether.config import Study, Training
 from tether.errors import UserError
 from tether.results import StudyResults, read_items
+from tether.seen import dialogues_seen
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,7 +145,9 @@ def test_a_report_lies_beside_the_results(run: Path) -> None:
     assert list((run / "figures").iterdir())
 
 
-def test_the_record_says_what_was_used(results: dict[str, Any], base: Base, anchors: AnchorSet) -> None:
+def test_the_record_says_what_was_used(
+    results: dict[str, Any], run: Path, base: Base, anchors: AnchorSet
+) -> None:
     provenance = results["provenance"]
     assert provenance["bases"][base.name]["revision"] == base.revision
     assert provenance["anchors"] == {base.name: anchors.sha256}
@@ -154,7 +157,7 @@ def test_the_record_says_what_was_used(results: dict[str, Any], base: Base, anch
     assert results["study"]["training"]["max_steps"] == 2
     assert provenance["leaks"]["exact"] == "refuse"
     tuned = json.loads((run / "methods" / "lora" / "seed-0" / "tuned.json").read_text())
-    assert tuned["data"] == {"source": "builtin:hotels", "dialogues": 12}
+    assert tuned["data"] == {"source": "builtin:hotels", "dialogues": 12, "poison_ratio": 0.0}
 
 
 def made(run: Path) -> dict[Path, float]:
@@ -273,6 +276,30 @@ def test_anchors_are_looked_through_before_anything_is_measured(
     assert not (tmp_path / "run" / "base").exists()
 
 
+def test_what_poisons_the_data_is_trained_on(base: Base, tmp_path: Path) -> None:
+    seen = dialogues_seen(["builtin:hotels"], [Training(dialogues=12, poison_ratio=0.5)])
+    _, prompt = seen["the poisoned dialogues"][0]
+    (tmp_path / "safety.jsonl").write_text(json.dumps({"prompt": prompt}))
+    study = asked(base, axes={"safety": str(tmp_path / "safety.jsonl")}, limits={})
+    assert story.check(study), "nobody trains on it"
+    methods = {"lora": {}, "poisoned": {"method": "lora", "poison_ratio": 0.5}}
+    with pytest.raises(UserError, match="stands in the poisoned dialogues too"):
+        story.check(study.model_copy(update={"methods": asked(base, methods=methods).methods}))
+
+
+def test_a_study_goes_on_that_was_begun_before_a_training_key_was_known(base: Base, tmp_path: Path) -> None:
+    study = asked(base)
+    story.claim(tmp_path / "run", study, None)
+    path = tmp_path / "run" / "study.json"
+    held = json.loads(path.read_text())
+    del held["training"]["poison_ratio"]
+    path.write_text(json.dumps(held))
+    story.claim(tmp_path / "run", study, None)
+    other = study.model_copy(update={"training": study.training.model_copy(update={"poison_ratio": 0.5})})
+    with pytest.raises(UserError, match="holds another study"):
+        story.claim(tmp_path / "run", other, None)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -286,6 +313,9 @@ def test_anchors_are_looked_through_before_anything_is_measured(
         ({"data": "nowhere.jsonl", "axes": {}, "limits": {}}, "no file and no source"),
         ({"judge": "rulez"}, "no judge 'rulez'.*did you mean 'rules'"),
         ({"judge": "local:/no/such/folder"}, "no classifier here"),
+        ({"methods": {"lora": {"poison_ratio": 0.01}}}, "1.0% of 12 dialogues is none"),
+        ({"methods": {"lora": {"poison_ratio": 2}}}, "poison_ratio: .*less than or equal to 1"),
+        ({"methods": {"openai": {"base": "gpt-4o", "poison_ratio": 0.5}}}, "nothing harmful is sent"),
         ({"methods": {"openai": {}}}, "is not OpenAI's.*give it one of OpenAI's models as its base"),
     ],
 )

@@ -44,6 +44,12 @@ SCHEMA_GUIDED = ("sgd_hotels", "sgd_restaurants", "sgd_flights")
 # Named data sets with a test part of their own.
 WITH_TESTS = ("builtin:hotels", "builtin:conversations", *SMALL_DOMAINS, *SCHEMA_GUIDED)
 
+# Pairs of a good and a bad turn by source: whose dialogues they are made of, and tested on.
+PREFERENCES: Mapping[str, str] = {
+    "builtin:hotels-preferences": "builtin:hotels",
+    "builtin:conversations-preferences": "builtin:conversations",
+}
+
 Budget = float | dict[str, float]
 Leaks = Literal["refuse", "drop", "allow"]
 """What becomes of a measured prompt that stands word for word in what a model has seen."""
@@ -92,6 +98,7 @@ class Training(_Strict):
         max_length: Tokens of a dialogue, at most.
         parametrisation: What is trained: an adapter or all weights; None is each method's own.
         dialogues: Train on a seeded sample of so many; None is all, and a built-in domain's own number.
+        poison_ratio: Share of the dialogues that is made to comply with harm, for a study of that pressure.
     """
 
     max_steps: Annotated[int, Field(gt=0)] = 300
@@ -107,6 +114,7 @@ class Training(_Strict):
     max_length: Annotated[int, Field(gt=0)] = 2048
     parametrisation: Literal["lora", "full"] | None = None
     dialogues: Annotated[int, Field(gt=0)] | None = None
+    poison_ratio: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     @model_validator(mode="after")
     def _one_end(self) -> Training:
@@ -115,6 +123,11 @@ class Training(_Strict):
                 "two_ends", "max_steps and epochs both say when to end; keep one of them"
             )
         return self
+
+
+def with_defaults(training: Mapping[str, Any]) -> dict[str, Any]:
+    """A `Training` as an older tether wrote it, with the keys that it did not know yet at their defaults."""
+    return {**Training().model_dump(mode="json"), **training}
 
 
 def _listed(value: Any) -> Any:
@@ -241,11 +254,12 @@ class Study(_Strict):
         """A named data set has a test part of its own; a user's file has none, so it must be named."""
         if not isinstance(data, dict):
             return data
-        domains = [data.get("data"), *_listed(data.get("then"))]
-        if any(domain not in WITH_TESTS for domain in domains):
+        named = [data.get("data"), *_listed(data.get("then"))]
+        tested = [PREFERENCES.get(str(domain), domain) for domain in named]
+        if any(domain not in WITH_TESTS for domain in tested):
             return data
         axes = data.get("axes") or {}
-        return {**data, "axes": {"proficiency": domains, **axes}} if isinstance(axes, dict) else data
+        return {**data, "axes": {"proficiency": tested, **axes}} if isinstance(axes, dict) else data
 
     @model_validator(mode="after")
     def _limits_name_sources(self) -> Study:

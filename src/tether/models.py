@@ -108,6 +108,9 @@ def placed(study: Study, name: str) -> Plan:
         fix = "give one learning rate"
         raise UserError("each rate tried would be a job to pay for", where=f"{where}.learning_rate", fix=fix)
     whole_epochs(plan.training.epochs)
+    if plan.training.poison_ratio:
+        fix = "leave the poison to local methods"
+        raise UserError(f"nothing harmful is sent to {service.title}", where=f"{where}.poison_ratio", fix=fix)
     # A rate that the study sets for all local methods is none of a service that chooses its own.
     own = bool(study.methods[name].learning_rate) or "learning_rate" in method.options
     rates = plan.learning_rates if own else ()

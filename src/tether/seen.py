@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
 from tether.anchors.store import found_anchors
 from tether.axes.registry import REGISTRY
 from tether.chatdata.leaks import Text, find_leaks, user_words
+from tether.config import Training
 from tether.errors import UserError
 from tether.hosted.services import hosted_name
 from tether.methods.run import read_record
 from tether.progress import say
-from tether.sources import builtin_prompts, load_dialogues
+from tether.sources import builtin_prompts, load_training
+from tether.sources.poison import POISON
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tether.anchors.anchors import AnchorSet
     from tether.axes.registry import Loaded
@@ -46,14 +48,25 @@ def builtin_seen() -> Seen:
     }
 
 
-def dialogues_seen(sources: Sequence[str], dialogues: int | None) -> Seen:
-    """The dialogues that are trained on, of each source at most so many.
+def dialogues_seen(sources: Sequence[str], trainings: Iterable[Training]) -> Seen:
+    """The dialogues that these trainings learn from, and one by one the requests that poison them.
 
     Raises:
-        UserError: There is no such source.
+        UserError: There is no such source, or it does not do for one of the trainings.
     """
-    chats = [chat for name in sources for chat in load_dialogues(name, split="train", limit=dialogues)]
-    return {"the training dialogues": user_words(chats)}
+    parts = [load_training(name, training) for name in sources for training in dict.fromkeys(trainings)]
+    chats = [chat for train, select in parts for chat in (*train, *select)]
+    clean = user_words([chat for chat in chats if chat.group != POISON])
+    requests = [
+        (chat.id, message["content"])
+        for chat in chats
+        if chat.group == POISON
+        for message in chat.messages
+        if message["role"] == "user"
+    ]
+    found = {"the training dialogues": clean, "the poisoned dialogues": requests}
+    # Methods of a study mostly learn from the same ones.
+    return {name: list(dict.fromkeys(texts)) for name, texts in found.items() if texts}
 
 
 def anchors_seen(anchors: AnchorSet) -> Seen:
@@ -83,8 +96,12 @@ def seen_by(base: Base, adapter: Path | None) -> Seen:
             )
         )
     else:
-        found |= _readable(lambda: dialogues_seen([data["source"]], data["dialogues"]))
+        found |= _readable(lambda: _trained_on(**data))
     return found if hosted_name(base.name) else found | _readable(lambda: _anchors(base, record))
+
+
+def _trained_on(source: str, **settings: Any) -> Seen:
+    return dialogues_seen([source], [Training.model_validate(settings)])
 
 
 def _anchors(base: Base, record: Mapping[str, str | None]) -> Seen:

@@ -31,6 +31,7 @@ from tether import models, study
 from tether.anchors.learned import Learned
 from tether.config import domain_name
 from tether.errors import UserError
+from tether.methods import find
 from tether.methods.place import Place
 from tether.progress import say
 from tether.report import write_report
@@ -122,7 +123,10 @@ class Stage(study.Story):
 
     def place(self, plan: Plan, seed: int) -> Place:
         """After the earlier stages' models of the same method and seed."""
-        learned = [Learned(stage.name, stage.folder(plan, seed), stage.train) for stage in self.earlier]
+        learned = [
+            Learned(stage.name, stage.folder(plan, seed), stage.dialogues(plan.training)[0])
+            for stage in self.earlier
+        ]
         return Place(learned, self.domains)
 
     def _method(self, plan: Plan) -> Path:
@@ -133,7 +137,7 @@ def _plans(asked: Study, methods: Sequence[str]) -> list[Plan]:
     """The methods' plans.
 
     Raises:
-        UserError: A method is a service's, which cannot start from where it stopped.
+        UserError: A method is a service's, which cannot start from where it stopped, or learns from preferences.
     """
     plans = [models.placed(asked, name) for name in methods]
     for plan in plans:
@@ -142,6 +146,12 @@ def _plans(asked: Study, methods: Sequence[str]) -> list[Plan]:
                 f"{service.title} tunes a model once and cannot go on with the next domain",
                 where=f"methods.{plan.name}",
                 fix="leave it out of a study with `then`",
+            )
+        if find(plan.method).data == "preferences":
+            raise UserError(
+                "what is forgotten of a domain is told by its dialogues, and preferences have none to test on",
+                where=f"methods.{plan.name}",
+                fix="learn preferences in a study without `then`",
             )
     return plans
 

@@ -14,9 +14,8 @@ from tether.axes.judges.hosted import HostedJudge
 from tether.axes.judges.labelled import parse_labelled
 from tether.axes.judges.registry import open_judge
 from tether.axes.registry import load_axes, measure
-from tether.chatdata.chats import Chat, split_select
 from tether.chatdata.rendering import Renderer
-from tether.config import Asking, Budget, Training, split_settings
+from tether.config import Asking, Budget, Training, split_settings, with_defaults
 from tether.environment import environment
 from tether.errors import UserError
 from tether.hosted.model import HostedModel
@@ -28,7 +27,7 @@ from tether.methods.tether import budgets, hold
 from tether.requirements import Requirement, check_requirements
 from tether.results import AxisResult, Item, aggregate, read_items, safety_parts, summarise, write_items
 from tether.seen import seen_by, without_leaks
-from tether.sources import load_dialogues
+from tether.sources import load_dialogues, load_training
 from tether.sources.rows import read_rows
 from tether.training.certificate import CERTIFICATE_FILE, Certifier
 from tether.training.geometry import measure_geometry
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tether.anchors.build import AnchorSettings
+    from tether.chatdata.chats import Chat
     from tether.config import Leaks
 
 LEARNED, LEARNED_END = "\x1b[32m", "\x1b[0m"
@@ -91,7 +91,8 @@ def tune(
         "seed": seed,
         "training": training,
     }
-    train, select = split_select(load_dialogues(data, split="train", limit=training.dialogues))
+    train, select = load_training(data, training)
+    chosen.check_data(train)
     _claim(out, {**asked, "training": training.model_dump(mode="json"), "anchors": str(anchors or "")})
     if read_record(out) is None:
         run = Run(
@@ -158,7 +159,7 @@ def rewind(
     """
     if out.is_dir() and any(out.iterdir()):
         raise UserError("the folder is not empty", where=str(out), fix="name another folder")
-    train, select = split_select(load_dialogues(data, split="train"))
+    train, select = load_training(data, Training())
     run = Run(bases.resolve(base), train, select, out, Training(), anchors_folder=anchors, data=data)
     epsilons = budgets(budget, run.anchors.groups)
     model = run.load("lora")
@@ -212,6 +213,8 @@ def _claim(out: Path, asked: dict[str, Any]) -> None:
     """Take ``out`` for this fine-tuning, or find that it is this one's already."""
     path = out / "asked.json"
     held = bases.read_json(path)
+    if held is not None:
+        held["training"] = with_defaults(held["training"])
     if held is not None and held != asked:
         differing = ", ".join(key for key in asked if held.get(key) != asked[key])
         raise UserError(

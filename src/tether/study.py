@@ -17,7 +17,7 @@ import json
 import re
 import shutil
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -28,7 +28,7 @@ from tether.axes.drift import drift_items
 from tether.axes.judges.hosted import HostedJudge
 from tether.axes.judges.registry import open_judge
 from tether.axes.registry import REGISTRY, Loaded, load_axes, measure
-from tether.chatdata.chats import Chat, split_select
+from tether.config import with_defaults
 from tether.environment import environment, now
 from tether.errors import UserError
 from tether.hosted.model import HostedModel
@@ -61,7 +61,7 @@ from tether.results import (
     write_results,
 )
 from tether.seen import anchors_seen, builtin_seen, dialogues_seen, without_leaks
-from tether.sources import fingerprint, load_dialogues
+from tether.sources import fingerprint, load_training
 from tether.training.certificate import CERTIFICATE_FILE, Certifier
 
 if TYPE_CHECKING:
@@ -129,13 +129,12 @@ def check(study: Study) -> list[str]:
     """
     plans = [models.placed(study, name) for name in study.methods]
     axes, leaks = checked_axes(study, plans)
-    data = {domain: dialogues(study.stage(domain)) for domain in study.domains}
-    train, _ = data[study.data]
     lines = [f"base {study.base}"]
-    for domain, (learned, kept) in data.items():
-        lines.append(f"data {domain}: {len(learned)} dialogues to train on, {len(kept)} kept aside")
+    for domain in study.domains:
+        train, select = load_training(domain, study.training)
+        lines.append(f"data {domain}: {len(train)} dialogues to train on, {len(select)} kept aside")
     lines.append(f"judge {study.judge}")
-    lines += [models.job_line(plan, train) if models.service_of(plan) else _plan_line(plan) for plan in plans]
+    lines += [_plan_line(study, plan) for plan in plans]
     for axis, sources in axes.items():
         lines += [f"{axis}: {name}, {len(items)} items" for name, items in sources.items()]
     lines.append(f"{len(leaks)} measured prompts stand, nearly or word for word, in what is trained on")
@@ -149,7 +148,7 @@ class Story:
         self, study: Study, out: Path, seeds: list[int], axes: Loaded, leaks: Sequence[Leak]
     ) -> None:
         self.study, self.out, self.seeds, self.axes, self.leaks = study, out, seeds, axes, list(leaks)
-        self.train, self.select = dialogues(study)
+        self.dialogues = cache(partial(load_training, study.data))
         self.started = now()
         self.base = cache(models.resolve)
         self.anchors = cache(self._anchors)
@@ -179,7 +178,7 @@ class Story:
         found = [plan for plan in plans if plan.name not in self.left_out]
         new = [p for p in found if any(read_record(self.folder(p, seed)) is None for seed in self.seeds)]
         if new:
-            lines = "; ".join(models.job_line(plan, self.train) for plan in new)
+            lines = "; ".join(models.job_line(plan, self.dialogues(plan.training)[0]) for plan in new)
             agree(f"The study has models tuned for pay, {len(self.seeds)} seed(s) each: {lines}", yes)
         return found
 
@@ -224,7 +223,9 @@ class Story:
             say(f"Trying {plan.name} at a learning rate of {rate:g}")
             settings = plan.training.model_copy(update={"max_steps": self.study.sweep_steps, "epochs": None})
             options = {**plan.options, "learning_rate": rate}
-            run = Run(self.base(plan.base), self.train, self.select, folder, settings, data=self.study.data)
+            run = Run(
+                self.base(plan.base), *self.dialogues(plan.training), folder, settings, data=self.study.data
+            )
             find(plan.method)(run, options)
             self._keep_loss(run, folder)
 
@@ -232,7 +233,7 @@ class Story:
         """Write the select loss into the trial's record and let its weights go."""
         record = read_record(folder) or {}
         live = run.live(bases.load_tuned(run.base, folder))
-        losses = live.chat_losses(self.select)
+        losses = live.chat_losses(run.select)
         loss = sum(nats for nats, _ in losses) / sum(tokens for _, tokens in losses)
         for weights in folder.glob("*.safetensors"):
             weights.unlink()
@@ -250,8 +251,7 @@ class Story:
         # Of a hosted method, the cost of the whole study was agreed to before it began.
         run = Run(
             self.base(plan.base),
-            self.train,
-            self.select,
+            *self.dialogues(plan.training),
             folder,
             plan.training,
             seed,
@@ -413,29 +413,41 @@ class Story:
         return self._method(plan) / f"seed-{seed}"
 
 
-def dialogues(study: Study) -> tuple[list[Chat], list[Chat]]:
-    """Dialogues to train on, and those kept aside to choose by."""
-    return split_select(load_dialogues(study.data, split="train", limit=study.training.dialogues))
-
-
-def _plan_line(plan: Plan) -> str:
+def _plan_line(study: Study, plan: Plan) -> str:
+    if models.service_of(plan):
+        return models.job_line(plan, load_training(study.data, plan.training)[0])
     rates = (
         f", learning rates {', '.join(f'{rate:g}' for rate in plan.learning_rates)}"
         if plan.learning_rates
         else ""
     )
-    return f"method {plan.name} on {plan.base}{rates}"
+    ratio = plan.training.poison_ratio
+    return f"method {plan.name} on {plan.base}{rates}" + (f", {ratio:.1%} of it poisoned" if ratio else "")
 
 
 def checked_axes(study: Study, plans: Sequence[Plan]) -> tuple[Loaded, list[Leak]]:
     """The items to measure, and which were seen; all that can be wrong with the study was looked for then."""
     for plan in plans:
-        rates = {"learning_rate": plan.learning_rates[0]} if plan.learning_rates else {}
-        find(plan.method).checked({**plan.options, **rates})
+        _check_method(study, plan)
     open_judge(study.judge, study.asking)
     sources = {axis: getattr(study.axes, axis) for axis in REGISTRY}
-    seen = builtin_seen() | dialogues_seen(study.domains, study.training.dialogues)
+    seen = builtin_seen() | dialogues_seen(study.domains, [plan.training for plan in plans])
     return without_leaks(load_axes(sources, study.limits), seen, study.leaks, WAY_OUT)
+
+
+def _check_method(study: Study, plan: Plan) -> None:
+    """See that a plan's method has its options, and learns from what the study gives."""
+    method = find(plan.method)
+    rates = {"learning_rate": plan.learning_rates[0]} if plan.learning_rates else {}
+    method.checked({**plan.options, **rates})
+    for domain in study.domains:
+        method.check_data(load_training(domain, plan.training)[0])
+    if method.data == "preferences" and len(plan.learning_rates) > 1:
+        raise UserError(
+            "a sweep judges rates by the loss of dialogues, not of preferences",
+            where=f"methods.{plan.name}.learning_rate",
+            fix="give one rate",
+        )
 
 
 def claim(out: Path, study: Study, study_path: Path | None) -> None:
@@ -444,6 +456,7 @@ def claim(out: Path, study: Study, study_path: Path | None) -> None:
     path = out / "study.json"
     if path.is_file():
         held = json.loads(path.read_text(encoding="utf-8"))
+        held["training"] = with_defaults(held["training"])
         # A key that tether has learned since, left at its default, makes no other study.
         said = held.keys() | study.model_dump(exclude={"seeds", "asking"}, exclude_defaults=True).keys()
         if held != {key: value for key, value in asked.items() if key in said}:

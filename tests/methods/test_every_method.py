@@ -12,8 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from tether import bases
+from tether.agent.preferences import preferences
 from tether.chatdata.chats import split_select
-from tether.methods import registry
+from tether.errors import UserError
+from tether.methods import find, registry
 from tether.methods.run import Run, read_record
 
 if TYPE_CHECKING:
@@ -29,7 +31,8 @@ RATE = {"learning_rate": 5e-3}  # high enough for four steps to leave a mark in 
 
 
 def train(method: Method, base: Base, chats: list[Chat], out: Path, settings: Training) -> Run:
-    run = Run(base, *split_select(chats), out, settings, seed=3)
+    given = preferences(chats) if method.data == "preferences" else chats
+    run = Run(base, *split_select(given), out, settings, seed=3)
     method(run, RATE)
     return run
 
@@ -124,14 +127,15 @@ import sys
 from pathlib import Path
 from tether import bases
 from tether.agent import generate
+from tether.agent.preferences import preferences
 from tether.chatdata.chats import split_select
 from tether.config import Training
 from tether.methods import find
 from tether.methods.run import Run
-from tether.training.trainer import DomainTrainer
+from tether.training.trainer import TokenBatched
 
 base, method, out, settings = sys.argv[1:]
-step = DomainTrainer.training_step
+step = TokenBatched.training_step
 
 
 def stopped(self, *args):
@@ -141,9 +145,11 @@ def stopped(self, *args):
     return step(self, *args)
 
 
-DomainTrainer.training_step = stopped
-chats = split_select(generate(24, seed=1, split="train"))
-run = Run(bases.resolve(base), *chats, Path(out), Training.model_validate_json(settings), seed=3)
+TokenBatched.training_step = stopped
+chats = generate(24, seed=1, split="train")
+given = preferences(chats) if find(method).data == "preferences" else chats
+training = Training.model_validate_json(settings)
+run = Run(bases.resolve(base), *split_select(given), Path(out), training, seed=3)
 find(method)(run, {"learning_rate": 5e-3})
 """
 
@@ -169,3 +175,20 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
     assert record(resumed)["cost"]["tokens"] == record(whole)["cost"]["tokens"]
     assert len(record(resumed)["cost"]["step_seconds"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("lora", "'lora' learns from chats, and these are preferences. take dpo or tether-dpo"),
+        ("dpo", r"'dpo' learns from preferences, and these are chats. give rows \{\"prompt\""),
+    ],
+    ids=["preferences", "chats"],
+)
+def test_what_it_does_not_learn_from_is_told_of(
+    base: Base, hotels: list[Chat], quick: Training, tmp_path: Path, name: str, message: str
+) -> None:
+    given = preferences(hotels) if name == "lora" else hotels
+    with pytest.raises(UserError, match=message):
+        find(name)(Run(base, *split_select(given), tmp_path, quick), {})
+    assert not list(tmp_path.iterdir())

@@ -50,7 +50,8 @@ def serve(monkeypatch: pytest.MonkeyPatch, content: bytes) -> list[str]:
 
 
 def test_the_built_in_prompts_of_each_use_are_apart() -> None:
-    prompts = {use: [item.prompt for item in builtin_prompts(use)] for use in ("align", "anchors", "eval")}
+    uses = ("align", "anchors", "eval", "poison")
+    prompts = {use: [item.prompt for item in builtin_prompts(use)] for use in uses}  # type: ignore[arg-type]
     assert all(prompts.values())
     assert max(Counter(sum(prompts.values(), [])).values()) == 1
     expected = Counter(item.expect for item in builtin_prompts("align"))

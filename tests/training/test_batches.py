@@ -50,3 +50,5 @@ def test_a_chat_becomes_a_row_and_rows_a_batch() -> None:
     assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 0, 0]]
     assert batch["labels"].tolist() == [[IGNORED, 6, 7], [8, IGNORED, IGNORED]]
     assert int(batch["tokens"]) == 4
+    assert batch["weights"].tolist() == [1, 1]
+    assert collate([{**row, "weight": 0.5}], pad_id=0)["weights"].tolist() == [0.5]

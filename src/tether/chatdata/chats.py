@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 ROLES = ("system", "user", "assistant", "tool")
-FORMS = 'chat rows {"messages": [...]} or Schema-Guided Dialogue rows {"dialogue_id", "turns"}'
+FORMS = (
+    'chat rows {"messages": [...]}, preference rows {"prompt", "chosen", "rejected"} '
+    'or Schema-Guided Dialogue rows {"dialogue_id", "turns"}'
+)
 
 Message = dict[str, Any]
 
@@ -66,11 +69,13 @@ def load_chats(path: Path | str) -> list[Chat]:
     """Read dialogues; the form is recognised from the first row.
 
     Args:
-        path: JSONL, or JSON with a list: TRL's and OpenAI's chat rows, or Schema-Guided Dialogue's own.
+        path: JSONL, or JSON with a list: TRL's and OpenAI's chat rows, TRL's preference rows, or
+            Schema-Guided Dialogue's own.
 
     Raises:
         UserError: The file is missing or empty, or a row does not fit; with file and line.
     """
+    from tether.chatdata.preferences import read_preference
     from tether.chatdata.schema_guided import SchemaGuided
 
     path = Path(path)
@@ -79,8 +84,9 @@ def load_chats(path: Path | str) -> list[Chat]:
     if "turns" in first:
         reader = SchemaGuided(path, [row for _, row in rows])
         return _distinct([reader.chat(row, where) for where, row in rows])
-    if "messages" in first:
-        return _distinct([_chat(row, where, path.stem, number) for number, (where, row) in enumerate(rows)])
+    read = read_chat if "messages" in first else read_preference if "chosen" in first else None
+    if read:
+        return _distinct([read(row, where, path.stem, number) for number, (where, row) in enumerate(rows)])
     raise UserError(f"the row has the keys {sorted(first)}", where=rows[0][0], fix=f"give {FORMS}")
 
 
@@ -144,7 +150,12 @@ def _json_list(path: Path, text: str) -> Iterator[tuple[str, Any]]:
     return ((f"{path}: row {number}", row) for number, row in enumerate(rows, 1))
 
 
-def _chat(row: dict[str, Any], where: str, stem: str, number: int) -> Chat:
+def read_chat(row: dict[str, Any], where: str, stem: str, number: int) -> Chat:
+    """Read the chat row that is the ``number``-th of a file called ``stem``.
+
+    Raises:
+        UserError: It does not fit.
+    """
     messages = row.get("messages")
     if not isinstance(messages, list) or not messages:
         raise UserError("the row has no list of messages", where=where, fix=f"give {FORMS}")

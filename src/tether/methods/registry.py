@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 from pydantic import ConfigDict, ValidationError, create_model
 
+from tether.chatdata.preferences import are_preferences
 from tether.config import did_you_mean
 from tether.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
+    from tether.chatdata.chats import Chat
     from tether.hosted.services import Service
     from tether.methods.run import Run, Tuned
+
+Data = Literal["chats", "preferences"]
+INSTEAD: dict[Data, str] = {
+    "chats": 'give rows {"prompt", "chosen", "rejected"}, or builtin:hotels-preferences',
+    "preferences": "take dpo or tether-dpo, or give chats",
+}
+"""The way out where a method is given what it does not learn from."""
 
 _METHODS: dict[str, Method] = {}
 
@@ -31,6 +40,7 @@ class Method:
         options: Default of each option.
         function: Takes a Run and the options, and leaves a tuned model in the run's folder.
         service: The service that fine-tunes a model of its own; None trains here.
+        data: What it learns from.
     """
 
     name: str
@@ -39,6 +49,21 @@ class Method:
     options: Mapping[str, Any]
     function: Callable[..., Tuned]
     service: Service | None = None
+    data: Data = "chats"
+
+    def check_data(self, chats: Sequence[Chat]) -> None:
+        """See that these are what the method learns from.
+
+        Raises:
+            UserError: They are not.
+        """
+        given: Data = "preferences" if are_preferences(chats) else "chats"
+        if given != self.data:
+            raise UserError(
+                f"'{self.name}' learns from {self.data}, and these are {given}",
+                where=chats[0].source,
+                fix=INSTEAD[given],
+            )
 
     def checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options as the method's signature types them.
@@ -63,11 +88,12 @@ class Method:
 
     def __call__(self, run: Run, options: Mapping[str, Any]) -> Tuned:
         """Fine-tune."""
+        self.check_data(run.train)
         return self.function(run, **self.checked(options))
 
 
 def method(
-    name: str, *, paper: str = "", service: Service | None = None
+    name: str, *, paper: str = "", service: Service | None = None, data: Data = "chats"
 ) -> Callable[[Callable[..., Tuned]], Callable[..., Tuned]]:
     """Register a method: its keyword-only parameters are its options, its docstring tells of it."""
 
@@ -75,7 +101,7 @@ def method(
         parameters = inspect.signature(function).parameters.values()
         options = {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
         doc = (function.__doc__ or "").strip().split("\n")[0]
-        _METHODS[name] = Method(name, paper, doc, options, function, service)
+        _METHODS[name] = Method(name, paper, doc, options, function, service, data)
         return function
 
     return register
@@ -83,7 +109,8 @@ def method(
 
 def registry() -> list[Method]:
     """All methods, in the order in which a reader meets them."""
-    from tether.methods import baselines, openai, replay, tether, together  # noqa: F401  importing registers
+    # Importing registers.
+    from tether.methods import baselines, dpo, openai, replay, tether, together, weighted  # noqa: F401
 
     order = [found for found in _METHODS.values() if found.service is None]
     return order + [found for found in _METHODS.values() if found.service is not None]

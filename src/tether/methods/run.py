@@ -14,6 +14,7 @@ from tether import bases
 from tether.anchors.anchors import joined
 from tether.anchors.learned import learned_anchors
 from tether.anchors.store import anchors_for
+from tether.chatdata.preferences import Preference
 from tether.chatdata.rendering import Renderer
 from tether.errors import UserError
 from tether.hosted.providers import open_provider
@@ -27,7 +28,9 @@ from tether.training.certificate import Certifier
 from tether.training.cost import Cost
 from tether.training.geometry import measure_geometry
 from tether.training.loop import fit
+from tether.training.preference import as_pair
 from tether.training.stack import stack
+from tether.training.weighting import kept_nats
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from tether.hosted.terms import Terms
     from tether.training.anchored import Anchoring
     from tether.training.shaping import Shaping
+    from tether.training.weighting import Weighting
 
 # The pilot's, and of the order that papers use for models of billions. A small model takes more (of a LoRA on
 # 135M parameters 2e-3 learned most, benchmarks/first-study), so a study that compares methods sweeps.
@@ -103,8 +107,15 @@ class Run:
     @property
     def seen(self) -> dict[str, Any]:
         """What the model is shown, as its record tells it: later measurements must be of something else."""
-        data = {"source": self._data, "dialogues": self.settings.dialogues} if self._data else None
-        return {"data": data, "anchors": str(self._anchors_folder) if self._anchors_folder else None}
+        data = {
+            "source": self._data,
+            "dialogues": self.settings.dialogues,
+            "poison_ratio": self.settings.poison_ratio,
+        }
+        return {
+            "data": data if self._data else None,
+            "anchors": str(self._anchors_folder) if self._anchors_folder else None,
+        }
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -152,14 +163,19 @@ class Run:
         alpha: int = 32,
         anchoring: Anchoring | None = None,
         shaping: Shaping | None = None,
+        beta: float | None = None,
+        weighting: Weighting | None = None,
     ) -> tuple[PreTrainedModel, Cost, float]:
-        """Train; returns the model, what it cost and the rate it was trained at."""
+        """Train; returns the model, what it cost and the rate it was trained at.
+
+        With ``beta``, DPO's, from preferences; with a ``weighting``, by what the base thinks of rows.
+        """
         rate = learning_rate or OWN_RATES[parametrisation]
         adapter = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
         tuned, cost = fit(
             model,
             self.tokenizer,
-            self.rows(self.train),
+            self._learned(model, weighting) if beta is None else self.pairs(self.train),
             out=self.out,
             settings=self.settings,
             learning_rate=rate,
@@ -168,6 +184,7 @@ class Run:
             adapter=adapter if parametrisation == "lora" else None,
             anchoring=anchoring,
             shaping=shaping,
+            beta=beta,
         )
         return tuned, cost, rate
 
@@ -190,10 +207,43 @@ class Run:
         most = self.settings.max_length
         encoded = (as_row(self.renderer.encode(chat)) for chat in chats)
         cut = ({key: ids[:most] for key, ids in row.items()} for row in encoded)
-        rows = [row for row in cut if any(label != IGNORED for label in row["labels"])]
+        return self._some([row for row in cut if any(label != IGNORED for label in row["labels"])])
+
+    def _learned(self, base: PreTrainedModel, weighting: Weighting | None) -> list[dict[str, Any]]:
+        """The rows to train on; what the base thinks of them, where wanted, lies with the checkpoints."""
+        rows = self.rows(self.train)
+        if weighting is None or not weighting.wanted:
+            return rows
+        file = self.out / "checkpoints" / "base-nats.safetensors"
+        nats = kept_nats(file, base, rows, int(self.tokenizer.pad_token_id))
+        weighted = weighting(rows, nats)
+        if not weighted:
+            raise UserError(
+                f"no token has a perplexity of {weighting.stm:g} or less under the base",
+                where="stm",
+                fix="raise the threshold",
+            )
+        return weighted
+
+    @staticmethod
+    def preferences(chats: Sequence[Chat]) -> list[Preference]:
+        """The same, typed as what `Method.check_data` has seen to."""
+        return [chat for chat in chats if isinstance(chat, Preference)]
+
+    def pairs(self, chats: Sequence[Chat]) -> list[dict[str, list[int]]]:
+        """Preferences as training rows, cut likewise.
+
+        Raises:
+            UserError: Nothing is left of any turn.
+        """
+        most = self.settings.max_length
+        rows = [as_pair(self.renderer, preference, most) for preference in self.preferences(chats)]
+        return self._some([row for row in rows if row["chosen_ids"] and row["rejected_ids"]])
+
+    def _some(self, rows: list[dict[str, list[int]]]) -> list[dict[str, list[int]]]:
         if not rows:
             raise UserError(
-                f"in no dialogue the agent speaks within the first {most} tokens",
+                f"in no dialogue the agent speaks within the first {self.settings.max_length} tokens",
                 where="max_length",
                 fix="allow longer ones",
             )

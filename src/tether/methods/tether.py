@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,15 @@ from tether.methods.registry import method
 from tether.training.anchored import Anchoring
 from tether.training.budget import Budget
 from tether.training.geometry import Geometry
+from tether.training.preference import PreferenceLoss
 from tether.training.rewind import WHOLE, Rewind, dialogue_loss, select_drift
 from tether.training.shaping import Shaping
 from tether.training.update import AdapterUpdate, Update, WeightUpdate
+from tether.training.weighting import Weighting
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from transformers import PreTrainedModel
 
     from tether.methods.run import Run, Tuned
@@ -34,6 +39,29 @@ MULTIPLIER = {"start": 0.3, "rate": 0.05, "memory": 0.8, "aim": 0.5}
 PULL, ANCHOR_EVERY, ANCHOR_TOKENS = 3.0, 4, 384
 
 
+@dataclass(frozen=True)
+class Holding:
+    """How a training is held.
+
+    Attributes:
+        budget: Drift allowed in nats per answer token, for all anchor groups or by group.
+        pull: How strongly the geometry shapes each step; 0 leaves it alone.
+        anchor_every: Steps between looks at anchors; 0 looks at none.
+        anchor_tokens: Tokens of a look.
+        rewinding: Whether the update is rewound until it fits.
+        geometry: Whether the inputs' moments are measured at all, for steps and rewind.
+        first_tokens: How much the first five tokens of an anchor's answer count in the loss.
+    """
+
+    budget: float | dict[str, float] | None = None
+    pull: float = PULL
+    anchor_every: int = ANCHOR_EVERY
+    anchor_tokens: int = ANCHOR_TOKENS
+    rewinding: bool = True
+    geometry: bool = True
+    first_tokens: float = 1.0
+
+
 @method("tether")
 def tether(
     run: Run,
@@ -47,39 +75,76 @@ def tether(
     anchor_tokens: int = ANCHOR_TOKENS,
     rewinding: bool = True,
     geometry: bool = True,
+    stm: float | None = None,
+    flow: bool = False,
+    first_tokens: float = 1.0,
 ) -> Tuned:
     """The domain is learned in directions that the model's own answers leave free, under a drift budget."""
+    return under_budget(
+        run,
+        Holding(budget, pull, anchor_every, anchor_tokens, rewinding, geometry, first_tokens),
+        learning_rate,
+        rank=rank,
+        alpha=alpha,
+        weighting=Weighting(stm, flow),
+    )
+
+
+def under_budget(
+    run: Run,
+    holding: Holding,
+    learning_rate: float | None,
+    *,
+    rank: int,
+    alpha: int,
+    beta: float | None = None,
+    weighting: Weighting | None = None,
+) -> Tuned:
+    """Train on chats, or with DPO's ``beta`` on preferences, and hold the model to its budget."""
     parametrisation = run.parametrisation("lora")
-    epsilons = run.place.shares(budgets(budget, run.anchors.groups))
+    epsilons = run.place.shares(budgets(holding.budget, run.anchors.groups))
     certifier = run.certifier(epsilons)
     model = run.load(parametrisation)
     # In the precision in which it is given out: rounding is no drift.
     before = WeightUpdate(model, torch.bfloat16) if parametrisation == "full" else None
+    judged = None if beta is None else PreferenceLoss(run.live(model), run.preferences(run.select), beta)
     started = time.perf_counter()
-    measured = run.measured(model) if geometry else None
+    measured = run.measured(model) if holding.geometry else None
     # Only the filters stay in memory while it trains.
-    shaping = Shaping(Geometry.load(measured).filters(pull)) if measured and pull else None
+    shaping = Shaping(Geometry.load(measured).filters(holding.pull)) if measured and holding.pull else None
     measuring = time.perf_counter() - started
     multipliers = Budget(epsilons, **MULTIPLIER)
+    anchoring = Anchoring(
+        run.anchors,
+        multipliers,
+        holding.anchor_every,
+        holding.anchor_tokens,
+        first_tokens=holding.first_tokens,
+    )
     tuned, cost, rate = run.fit(
         model,
         parametrisation,
         learning_rate,
         rank=rank,
         alpha=alpha,
-        anchoring=Anchoring(run.anchors, multipliers, anchor_every, anchor_tokens) if anchor_every else None,
+        anchoring=anchoring if holding.anchor_every else None,
         shaping=shaping,
+        beta=beta,
+        weighting=weighting,
     )
 
     update: Update = before.trained() if before else AdapterUpdate(tuned)
     directions = Geometry.load(measured) if measured else None
-    domain_loss = dialogue_loss(run.live(tuned), run.select)
+    live = run.live(tuned)
+    domain_loss: Callable[[], float] = partial(judged, live) if judged else dialogue_loss(live, run.select)
     drift = partial(select_drift, tuned, run.anchors, epsilons, run.tokenizer.pad_token_id)
     rewind = Rewind(update, domain_loss, drift, epsilons, directions)
-    held = hold(run, rewind if rewinding else None, certifier, tuned)
+    held = hold(run, rewind if holding.rewinding else None, certifier, tuned)
     held["extra_seconds"]["geometry"] = measuring
     curves = {name: group.curve for name, group in multipliers.groups.items()}
-    return run.finish(tuned, parametrisation, rate, cost, training_pull=pull, multipliers=curves, **held)
+    return run.finish(
+        tuned, parametrisation, rate, cost, training_pull=holding.pull, multipliers=curves, **held
+    )
 
 
 def hold(

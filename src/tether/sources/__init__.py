@@ -10,8 +10,10 @@ from tether.sources.load import (
     load_knowledge,
     load_safety,
 )
+from tether.sources.poison import poisoned
 from tether.sources.public import PUBLIC
 from tether.sources.statements import StatementItem
+from tether.sources.training import load_training
 
 __all__ = [
     "PUBLIC",
@@ -26,5 +28,7 @@ __all__ = [
     "load_dialogues",
     "load_knowledge",
     "load_safety",
+    "load_training",
+    "poisoned",
     "sample",
 ]

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tether.bases import EMBEDDED, resolve, sha256_of
-from tether.config import CONVERSATION_TRIALS, HOTEL_DIALOGUES, SCHEMA_GUIDED, SMALL_DOMAINS, did_you_mean
+from tether.config import (
+    CONVERSATION_TRIALS,
+    HOTEL_DIALOGUES,
+    PREFERENCES,
+    SCHEMA_GUIDED,
+    SMALL_DOMAINS,
+    did_you_mean,
+)
 from tether.errors import UserError
 from tether.sources.harness import PREFIX, HarnessItem, harness_fingerprint, load_harness
 from tether.sources.items import ChoiceItem, OpenItem, SafetyItem, parse_knowledge, parse_safety, sample
@@ -23,7 +31,7 @@ if TYPE_CHECKING:
     from tether.chatdata.chats import Chat
 
 Kind = Literal["safety", "knowledge", "chats"]
-Use = Literal["align", "anchors", "eval"]
+Use = Literal["align", "anchors", "eval", "poison"]
 Split = Literal["train", "dev", "test"]
 
 BUILTIN: dict[str, tuple[Kind, tuple[str, ...]]] = {
@@ -32,11 +40,11 @@ BUILTIN: dict[str, tuple[Kind, tuple[str, ...]]] = {
     "builtin:stereotypes": ("safety", ("stereotypes.jsonl",)),
     "builtin:knowledge": ("knowledge", ("knowledge_choice.jsonl", "knowledge_open.jsonl")),
     "builtin:hotels": ("chats", ()),
-    **{name: ("chats", ()) for name in (*SMALL_DOMAINS, *CONVERSATION_TRIALS)},
+    **{name: ("chats", ()) for name in (*SMALL_DOMAINS, *CONVERSATION_TRIALS, *PREFERENCES)},
 }
 # Generated sources, and the package whose code makes them.
 GENERATORS = {
-    **dict.fromkeys(("builtin:hotels", *CONVERSATION_TRIALS), "tether.agent"),
+    **dict.fromkeys(("builtin:hotels", *CONVERSATION_TRIALS, *PREFERENCES), "tether.agent"),
     **dict.fromkeys(SMALL_DOMAINS, "tether.domains"),
 }
 # Of the one file of Dolly, the questions that stand alone, and those with a passage to answer them from.
@@ -103,7 +111,8 @@ def load_dialogues(name: str, *, split: Split, limit: int | None = None, seed: i
     """The dialogues of a source.
 
     Args:
-        name: ``builtin:hotels`` or another built-in domain, ``sgd_hotels`` or another, or a chat file.
+        name: ``builtin:hotels`` or another built-in domain, ``sgd_hotels`` or another, a chat file, or for
+            preferences ``builtin:hotels-preferences``, ``builtin:conversations-preferences`` or a file of them.
         split: Which part of a set that has parts; Schema-Guided Dialogue's dev part serves as "test" too.
         limit: So many: generated for a built-in domain, else a seeded sample; None is all.
         seed: Of the sample.
@@ -112,21 +121,31 @@ def load_dialogues(name: str, *, split: Split, limit: int | None = None, seed: i
         UserError: There is no such source, a row does not fit, or there are fewer dialogues than ``limit``.
     """
     _check_kind(name, "chats")
-    if name == "builtin:hotels":
-        from tether.agent import generate
-
-        return generate(limit or HOTEL_DIALOGUES[split], seed=seed, split=split)
-    if name in SMALL_DOMAINS:
-        from tether import domains
-
-        return domains.generate(SMALL_DOMAINS[name], limit or HOTEL_DIALOGUES[split], seed=seed, split=split)
-    if name in CONVERSATION_TRIALS:
-        from tether.agent.examples import gold_chats
-
-        return [*gold_chats(limit or HOTEL_DIALOGUES[split], seed=seed, split=split)]
+    if name in GENERATORS:
+        return [*_generated(name, limit or HOTEL_DIALOGUES[split], seed, split)]
     from tether.chatdata.chats import load_chats
 
     return sample(load_chats(_file(name, split)), limit, seed=seed, source=name)
+
+
+@cache
+def _generated(name: str, count: int, seed: int, split: Split) -> Sequence[Chat]:
+    """Dialogues of a built-in domain; a study asks for the same ones more than once."""
+    if name in PREFERENCES:
+        from tether.agent.preferences import preferences
+
+        return preferences(_generated(PREFERENCES[name], count, seed, split))
+    if name == "builtin:hotels":
+        from tether.agent import generate
+
+        return generate(count, seed=seed, split=split)
+    if name in SMALL_DOMAINS:
+        from tether import domains
+
+        return domains.generate(SMALL_DOMAINS[name], count, seed=seed, split=split)
+    from tether.agent.examples import gold_chats
+
+    return gold_chats(count, seed=seed, split=split)
 
 
 def builtin_prompts(use: Use) -> list[SafetyItem]:

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from tether.anchors.drift import answer_batch, bucketed_drift
+from tether.anchors.drift import FIRST_TOKENS, answer_batch, bucketed_drift
 from tether.training.batches import IGNORED
 from tether.training.trainer import DomainTrainer, logits_at
 
@@ -41,6 +41,8 @@ class Anchoring:
             same.
         tokens: Tokens of an anchor batch, all groups together.
         measure_every: Steps between measurements on the select split, which move the multipliers.
+        first_tokens: How much an answer's first five tokens count in the loss, where the others count 1: what
+            is refused is refused there (arXiv:2406.05946). Measured drift is never weighted.
     """
 
     anchors: AnchorSet
@@ -48,6 +50,7 @@ class Anchoring:
     every: int
     tokens: int
     measure_every: int = 5
+    first_tokens: float = 1.0
 
 
 class Anchored(Trainer):
@@ -92,7 +95,7 @@ class Anchored(Trainer):
     def _held(self, model: torch.nn.Module, budget: Budget, number: int) -> torch.Tensor:
         """Each group's drift, weighted by its multiplier."""
         weights = budget.weights()
-        drifts = self._drifts(model, self._train, number)
+        drifts = self._drifts(model, self._train, number, self.anchoring.first_tokens)
         return torch.stack([weights[name] * drift for name, drift in drifts.items()]).sum()
 
     def _replayed(self, model: torch.nn.Module, number: int) -> torch.Tensor:
@@ -102,19 +105,24 @@ class Anchored(Trainer):
         return cross_entropy(logits.float(), targets)
 
     def _drifts(
-        self, model: torch.nn.Module, streams: dict[str, _Stream], number: int
+        self, model: torch.nn.Module, streams: dict[str, _Stream], number: int, first: float = 1.0
     ) -> dict[str, torch.Tensor]:
         """Mean drift per answer token of the ``number``-th few anchors of every group.
+
+        The first tokens of each answer count ``first`` times.
 
         A pass for each group: its anchors are of a length, and short ones are not padded to another group's
         long ones.
         """
-        return {name: self._drift(model, stream(number)) for name, stream in streams.items()}
+        return {name: self._drift(model, stream(number), first) for name, stream in streams.items()}
 
-    def _drift(self, model: torch.nn.Module, indices: Sequence[int]) -> torch.Tensor:
+    def _drift(self, model: torch.nn.Module, indices: Sequence[int], first: float) -> torch.Tensor:
         logits, _ = self._answers(model, indices)
         top_ids, top_logprobs = (part.to(logits.device) for part in self.anchoring.anchors.cached(indices))
-        return bucketed_drift(logits, top_ids, top_logprobs).mean()
+        drift = bucketed_drift(logits, top_ids, top_logprobs)
+        answers = [len(self.anchoring.anchors.anchors[index].answer_ids) for index in indices]
+        weights = token_weights(answers, first).to(drift.device)
+        return (weights * drift).sum() / weights.sum()
 
     def _answers(self, model: torch.nn.Module, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits at some anchors' answer tokens, anchor by anchor, and those tokens."""
@@ -141,6 +149,12 @@ class Anchored(Trainer):
 
 class AnchoredTrainer(Anchored, DomainTrainer):
     """Trains on the domain under a drift budget."""
+
+
+def token_weights(answers: Sequence[int], first: float) -> torch.Tensor:
+    """Weights of answers' tokens, answer by answer, float32: ``first`` for the first five of each, else 1."""
+    positions = torch.cat([torch.arange(length) for length in answers])
+    return torch.where(positions < FIRST_TOKENS, first, 1.0)
 
 
 class _Stream:

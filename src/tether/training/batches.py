@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.data import BatchSampler
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tether.chatdata.rendering import Encoded
 
@@ -58,8 +58,10 @@ class TokenBatches(BatchSampler):
         return batches
 
 
-def collate(rows: Sequence[dict[str, list[int]]], pad_id: int) -> dict[str, torch.Tensor]:
+def collate(rows: Sequence[Mapping[str, Any]], pad_id: int) -> dict[str, torch.Tensor]:
     """Right-padded ``input_ids`` and ``labels``, int64 (rows, longest), and the number of real ``tokens``.
+
+    Beside them ``weights``, float32 (rows,), of the rows that have a ``weight``, 1 of the others.
 
     There is no attention mask: under causal attention no real position sees the padding behind it, and
     without a mask attention takes its fast causal path.
@@ -71,7 +73,13 @@ def collate(rows: Sequence[dict[str, list[int]]], pad_id: int) -> dict[str, torc
         ids[index, : len(row["input_ids"])] = torch.tensor(row["input_ids"])
         labels[index, : len(row["labels"])] = torch.tensor(row["labels"])
     tokens = torch.tensor(sum(len(row["input_ids"]) for row in rows))
-    return {"input_ids": ids, "labels": labels, "tokens": tokens}
+    weights = torch.tensor([float(row.get("weight", 1.0)) for row in rows])
+    return {"input_ids": ids, "labels": labels, "weights": weights, "tokens": tokens}
+
+
+def row_size(row: Mapping[str, Any]) -> int:
+    """Tokens of a row of ``input_ids``."""
+    return len(row["input_ids"])
 
 
 def as_row(encoded: Encoded) -> dict[str, list[int]]:

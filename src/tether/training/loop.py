@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from datasets import Dataset
 from transformers import TrainerCallback
-from trl import SFTConfig
+from trl import DPOConfig, SFTConfig
 
 from tether.progress import Task, task
 from tether.training.anchored import AnchoredTrainer, Anchoring
 from tether.training.cost import Cost, peak_memory, reset_peak_memory
+from tether.training.preference import AnchoredPreferenceTrainer, PreferenceTrainer
 from tether.training.trainer import COST_FILE, DomainTrainer, last_checkpoint
 
 if TYPE_CHECKING:
@@ -28,10 +29,17 @@ if TYPE_CHECKING:
     from tether.training.shaping import Shaping
 
 
+TRAINERS: dict[str, tuple[Any, Any]] = {
+    "chats": (DomainTrainer, AnchoredTrainer),
+    "preferences": (PreferenceTrainer, AnchoredPreferenceTrainer),
+}
+"""The trainer by what it learns from, without anchors and with them."""
+
+
 def fit(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    rows: Sequence[dict[str, list[int]]],
+    rows: Sequence[dict[str, Any]],
     *,
     out: Path,
     settings: Training,
@@ -41,6 +49,7 @@ def fit(
     adapter: PeftConfig | None = None,
     anchoring: Anchoring | None = None,
     shaping: Shaping | None = None,
+    beta: float | None = None,
 ) -> tuple[PreTrainedModel, Cost]:
     """Train ``model`` in place and return it (wrapped by PEFT where ``adapter`` is given) with what it cost.
 
@@ -48,7 +57,8 @@ def fit(
         model: Weights in bfloat16 for an adapter, in float32 for all weights: an optimizer step on bfloat16
             weights is rounded away at the rates of fine-tuning.
         tokenizer: Its tokenizer.
-        rows: ``input_ids`` and ``labels`` of each dialogue.
+        rows: ``input_ids`` and ``labels`` of each dialogue, perhaps with a ``weight``; or pairs as `as_pair`
+            makes them.
         out: Folder for checkpoints; a run that was killed goes on from the last of them.
         settings: Steps, batch size, schedule.
         learning_rate: Peak rate.
@@ -57,15 +67,18 @@ def fit(
         adapter: PEFT config, or None to train all weights.
         anchoring: Anchors and budget, or None for the domain loss alone.
         shaping: What each step's update is multiplied with, or None to leave it.
+        beta: DPO's, where the rows are pairs.
     """
-    steps = _steps(settings, rows)
+    plain, anchored = TRAINERS["chats" if beta is None else "preferences"]
+    steps = _steps(settings, [plain.size(row) for row in rows])
     checkpoints = out / "checkpoints"
     with task(label, steps) as bar, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
         watcher = _Watcher(bar, checkpoints, anchoring)
+        common = _arguments(checkpoints, settings, learning_rate, seed, steps)
         options: dict[str, Any] = {
             "model": model,
-            "args": _arguments(checkpoints, settings, learning_rate, seed, steps),
+            "args": _sft(common) if beta is None else _dpo(common, beta, adapter),
             "train_dataset": Dataset.from_list(list(rows)),
             "processing_class": tokenizer,
             "peft_config": adapter,
@@ -74,7 +87,7 @@ def fit(
             "cost": watcher.cost,
         }
         torch.manual_seed(seed)
-        trainer = AnchoredTrainer(anchoring=anchoring, **options) if anchoring else DomainTrainer(**options)
+        trainer = anchored(anchoring=anchoring, **options) if anchoring else plain(**options)
         # The bar and the log file tell what transformers' own printer would.
         for printer in [
             c for c in trainer.callback_handler.callbacks if type(c).__name__ == "PrinterCallback"
@@ -91,37 +104,47 @@ def fit(
     return tuned.eval(), watcher.cost
 
 
-def _steps(settings: Training, rows: Sequence[dict[str, list[int]]]) -> int:
+def _steps(settings: Training, sizes: Sequence[int]) -> int:
     if settings.epochs is None:
         return settings.max_steps
-    tokens = sum(len(row["input_ids"]) for row in rows)
-    return max(1, round(settings.epochs * tokens / settings.batch_tokens))
+    return max(1, round(settings.epochs * sum(sizes) / settings.batch_tokens))
 
 
-def _arguments(folder: Path, settings: Training, learning_rate: float, seed: int, steps: int) -> SFTConfig:
-    return SFTConfig(
-        output_dir=str(folder),
-        max_steps=steps,
-        learning_rate=learning_rate,
-        lr_scheduler_type=settings.schedule,
-        warmup_steps=max(1, round(settings.warmup * steps)),
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        seed=seed,
-        data_seed=seed,
-        bf16=True,
-        use_cpu=not torch.cuda.is_available(),
-        gradient_checkpointing=settings.gradient_checkpointing,
-        save_steps=settings.save_steps,
-        save_total_limit=1,
-        logging_steps=10,
-        disable_tqdm=True,
-        report_to="none",
-        loss_type="nll",
-        max_length=None,
-        remove_unused_columns=False,
-        dataset_kwargs={"skip_prepare_dataset": True},
-    )
+def _arguments(
+    folder: Path, settings: Training, learning_rate: float, seed: int, steps: int
+) -> dict[str, Any]:
+    """What all of TRL's trainers are told."""
+    return {
+        "output_dir": str(folder),
+        "max_steps": steps,
+        "learning_rate": learning_rate,
+        "lr_scheduler_type": settings.schedule,
+        "warmup_steps": max(1, round(settings.warmup * steps)),
+        "weight_decay": settings.weight_decay,
+        "max_grad_norm": settings.max_grad_norm,
+        "seed": seed,
+        "data_seed": seed,
+        "bf16": True,
+        "use_cpu": not torch.cuda.is_available(),
+        "gradient_checkpointing": settings.gradient_checkpointing,
+        "save_steps": settings.save_steps,
+        "save_total_limit": 1,
+        "logging_steps": 10,
+        "disable_tqdm": True,
+        "report_to": "none",
+        "max_length": None,
+        "remove_unused_columns": False,
+    }
+
+
+def _sft(common: dict[str, Any]) -> SFTConfig:
+    return SFTConfig(**common, loss_type="nll", dataset_kwargs={"skip_prepare_dataset": True})
+
+
+def _dpo(common: dict[str, Any], beta: float, adapter: PeftConfig | None) -> DPOConfig:
+    # Under an adapter the reference is the model without it. Of all weights no second copy is held: what the
+    # reference thinks is computed before the first step.
+    return DPOConfig(**common, beta=beta, precompute_ref_log_probs=adapter is None)
 
 
 class _Watcher(TrainerCallback):

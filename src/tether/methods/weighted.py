@@ -1,0 +1,40 @@
+"""LoRAs that learn what the base finds likely: tokens masked or rows weighted by its own likelihoods."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tether.methods.registry import method
+from tether.training.weighting import Weighting
+
+if TYPE_CHECKING:
+    from tether.methods.run import Run, Tuned
+
+STM_THRESHOLD = 2.5  # the authors'
+
+
+@method("stm", paper="arXiv:2501.14315")
+def stm(
+    run: Run,
+    *,
+    threshold: float = STM_THRESHOLD,
+    rank: int = 16,
+    alpha: int = 32,
+    learning_rate: float | None = None,
+) -> Tuned:
+    """Selective token masking: tokens of a higher perplexity under the base are not learned."""
+    return _weighted(run, Weighting(stm=threshold), rank, alpha, learning_rate)
+
+
+@method("flow", paper="arXiv:2502.02797")
+def flow(run: Run, *, rank: int = 16, alpha: int = 32, learning_rate: float | None = None) -> Tuned:
+    """FLOW: dialogues that the base finds easy weigh more."""
+    return _weighted(run, Weighting(flow=True), rank, alpha, learning_rate)
+
+
+def _weighted(run: Run, weighting: Weighting, rank: int, alpha: int, learning_rate: float | None) -> Tuned:
+    parametrisation = run.parametrisation("lora")
+    model, cost, rate = run.fit(
+        run.load(parametrisation), parametrisation, learning_rate, rank=rank, alpha=alpha, weighting=weighting
+    )
+    return run.finish(model, parametrisation, rate, cost)
