@@ -137,7 +137,7 @@ def _plans(asked: Study, methods: Sequence[str]) -> list[Plan]:
     """The methods' plans.
 
     Raises:
-        UserError: A method is a service's, which cannot start from where it stopped, or learns from preferences.
+        UserError: A method is a service's, which cannot start from where it stopped, or learns preferences.
     """
     plans = [models.placed(asked, name) for name in methods]
     for plan in plans:
@@ -149,7 +149,7 @@ def _plans(asked: Study, methods: Sequence[str]) -> list[Plan]:
             )
         if find(plan.method).data == "preferences":
             raise UserError(
-                "what is forgotten of a domain is told by its dialogues, and preferences have none to test on",
+                "what is forgotten of a domain is told by its dialogues, and preferences have none",
                 where=f"methods.{plan.name}",
                 fix="learn preferences in a study without `then`",
             )

@@ -112,7 +112,7 @@ def load_dialogues(name: str, *, split: Split, limit: int | None = None, seed: i
 
     Args:
         name: ``builtin:hotels`` or another built-in domain, ``sgd_hotels`` or another, a chat file, or for
-            preferences ``builtin:hotels-preferences``, ``builtin:conversations-preferences`` or a file of them.
+            preferences ``builtin:hotels-preferences``, ``builtin:conversations-preferences`` or a file.
         split: Which part of a set that has parts; Schema-Guided Dialogue's dev part serves as "test" too.
         limit: So many: generated for a built-in domain, else a seeded sample; None is all.
         seed: Of the sample.
