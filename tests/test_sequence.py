@@ -216,7 +216,7 @@ def test_what_cannot_follow_is_refused(base: Base, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"OpenAI tunes a model once.*leave it out"):
         sequence.compare(hosted, tmp_path / "run")
     pairs = asked(base, data="builtin:hotels-preferences", methods={"dpo": {}})
-    with pytest.raises(UserError, match=r"preferences have none to test on.*without `then`"):
+    with pytest.raises(UserError, match=r"preferences have none.*without `then`"):
         sequence.compare(pairs, tmp_path / "run")
     with pytest.raises(ValueError, match="'hotels' is two things here"):
         asked(base, then=["builtin:hotels"], limits={})
