@@ -144,7 +144,9 @@ def test_a_report_lies_beside_the_results(run: Path) -> None:
     assert list((run / "figures").iterdir())
 
 
-def test_the_record_says_what_was_used(results: dict[str, Any], base: Base, anchors: AnchorSet) -> None:
+def test_the_record_says_what_was_used(
+    results: dict[str, Any], run: Path, base: Base, anchors: AnchorSet
+) -> None:
     provenance = results["provenance"]
     assert provenance["bases"][base.name]["revision"] == base.revision
     assert provenance["anchors"] == {base.name: anchors.sha256}

@@ -90,7 +90,8 @@ def influence(sums: NDArray[np.float64], sizes: NDArray[np.float64]) -> NDArray[
     """
     clusters = len(sums)
     without = (sums.sum() - sums) / (sizes.sum() - sizes)
-    return (clusters - 1) / clusters * (sums.sum() / sizes.sum() - without)
+    pulls: NDArray[np.float64] = (clusters - 1) / clusters * (sums.sum() / sizes.sum() - without)
+    return pulls
 
 
 def within(share: float, draws: int) -> float:

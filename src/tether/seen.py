@@ -133,7 +133,7 @@ def without_leaks(axes: Loaded, seen: Seen, exact: Leaks, way_out: str) -> tuple
         )
     _tell(same, leaks[len(same) :], exact)
     dropped = {(leak.a, leak.id_a) for leak in same if exact == "drop"}
-    kept = {
+    kept: Loaded = {
         axis: {
             name: [item for item in items if (f"{axis}:{name}", item.id) not in dropped]
             for name, items in sources.items()
