@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import runpy
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from tether.cutting import Cut, influence
 from tether.stats import cluster_bootstrap, holm, mcnemar_exact, minimum_detectable_difference, wilson
 
 shares = st.floats(0, 1)
+SIMULATION = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "statistics" / "run.py"))
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 10), (10, 10), (1, 3), (37, 120), (999, 1000)])
@@ -166,17 +169,24 @@ def test_no_change_at_all_is_no_evidence() -> None:
     assert cluster_bootstrap([0.0] * 20, range(20)).p_value == 1.0
 
 
-def test_the_interval_covers_as_often_as_it_says() -> None:
-    """Clusters of four dependent items; 1,500 studies of 60 clusters each, true mean 0.1."""
-    generator = np.random.default_rng(11)
-    clusters = np.repeat(np.arange(60), 4).tolist()
-    hits = 0
-    for study in range(1500):
-        shared = np.repeat(generator.normal(size=60), 4)
-        ci = cluster_bootstrap(0.1 + shared + generator.normal(size=240), clusters, draws=600, seed=study).ci
-        assert ci is not None
-        hits += ci[0] <= 0.1 <= ci[1]
-    assert 0.93 <= hits / 1500 <= 0.97
+@pytest.mark.parametrize(
+    ("world", "clusters"),
+    [
+        ("share 0.5", "38 of 8"),
+        ("exponential", "56 of 9 to 17"),
+        ("paired, 20% lost, 5% gained", "30 of 1 to 24"),
+    ],
+)
+def test_the_interval_covers_as_often_as_it_says(world: str, clusters: str) -> None:
+    """A quick run of benchmarks/statistics, which has more worlds and tells where it falls short."""
+    simulated, sizes = SIMULATION["WORLDS"][world], SIMULATION["CLUSTERS"][clusters]
+    held = SIMULATION["coverage"](simulated, sizes, studies=600, draws=400)
+    assert 0.92 <= held["bootstrap"] <= 0.98
+    assert held["bootstrap"] > held["percentile"]
+
+
+def test_a_certificates_bound_holds_the_drift() -> None:
+    assert SIMULATION["certified"](1.0, 30, studies=150)["certificate"] >= 0.93
 
 
 def test_five_thousand_items_are_quick() -> None:

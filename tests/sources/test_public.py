@@ -86,7 +86,7 @@ def test_arc_easy_comes_from_the_hub(bare: Path, monkeypatch: pytest.MonkeyPatch
 def test_dolly_is_two_sources_of_one_file(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [
         {"instruction": text, "context": passage, "response": "So", "category": "qa"}
-        for text, passage in (("Why?", ""), ("Who?", "It was Ann."), ("When?", " "))
+        for text, passage in (("Why?", ""), ("Who?", "It was Ann."), ("When?", ""))
     ]
     (bare / "dolly.jsonl").write_text("\n".join(map(json.dumps, rows)))
     monkeypatch.setattr(public, "hub_file", lambda repository, file: bare / "dolly.jsonl")
