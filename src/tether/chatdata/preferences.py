@@ -58,10 +58,13 @@ def read_preference(row: dict[str, Any], where: str, stem: str, number: int) -> 
 def _with(row: dict[str, Any], key: str, where: str, stem: str, number: int) -> Chat:
     """The row's prompt and the turn under ``key`` as a chat."""
     turns = row.get(key)
-    alone = isinstance(turns, list) and len(turns) == 1 and isinstance(turns[0], dict)
-    if not alone or turns[0].get("role") != "assistant":
+    if not isinstance(turns, list) or [_role(turn) for turn in turns] != ["assistant"]:
         raise UserError(f"{key} is no list with one message of the assistant", where=where, fix=FORM)
     return read_chat({**row, "messages": [*row["prompt"], *turns]}, where, stem, number)
+
+
+def _role(turn: Any) -> Any:
+    return turn.get("role") if isinstance(turn, dict) else None
 
 
 def _as_context(message: Message) -> Message:
