@@ -34,7 +34,6 @@ def test_every_dialogue_gives_one_and_every_rule_has_its_share(pairs: list[Prefe
     assert len({pair.id for pair in pairs}) == len(pairs) >= 57
     shares = Counter(pair.group for pair in pairs)
     assert shares.keys() == RULES.keys()
-    assert min(shares.values()) >= 2
 
 
 def test_the_better_turn_is_the_gold_policys_and_the_other_is_none(pairs: list[Preference]) -> None:
@@ -77,6 +76,17 @@ def test_a_question_asks_again_what_the_right_call_holds(pairs: list[Preference]
     for pair in of(pairs, "asked_again"):
         assert calls_of(pair.messages[-1])
         assert pair.rejected["content"].endswith("?")
+
+
+def test_a_call_made_again_stands_before_the_better_turn(pairs: list[Preference]) -> None:
+    for pair in of(pairs, "looked_up_again"):
+        assert calls_of(pair.rejected) == calls_of(pair.messages[-3])
+        assert not calls_of(pair.messages[-1])
+
+
+def test_neither_calling_nor_speaking_is_always_better(pairs: list[Preference]) -> None:
+    kinds = Counter((bool(calls_of(pair.messages[-1])), bool(calls_of(pair.rejected))) for pair in pairs)
+    assert kinds[True, False] < 2 * kinds[False, True] < 4 * kinds[True, False]
 
 
 def test_a_figure_made_up_is_all_that_differs(pairs: list[Preference]) -> None:

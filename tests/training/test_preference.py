@@ -56,19 +56,18 @@ def test_a_batch_counts_its_tokens() -> None:
     assert (int(batch["tokens"]), pair_size(row)) == (9, 10)
 
 
-def test_the_loss_is_log_2_at_the_reference_and_less_where_the_good_turn_is_likelier(
+def test_the_loss_is_log_2_at_the_reference_and_a_sigmoid_of_the_margin(
     live: LocalModel, pairs: list[Preference]
 ) -> None:
-    loss = PreferenceLoss(live, pairs, beta=0.1)
+    pair = pairs[0]
+    swapped = replace(pair, messages=pair.worse.messages, rejected=pair.messages[-1])
+    loss, mirrored = (PreferenceLoss(live, [one], beta=0.1) for one in (pair, swapped))
     assert loss(live) == pytest.approx(math.log(2))
-    swapped = [replace(pair, messages=pair.worse.messages, rejected=pair.messages[-1]) for pair in pairs]
-    mirrored = PreferenceLoss(live, swapped, beta=0.1)
     with torch.no_grad():
         for weight in live.model.parameters():
             weight.mul_(1.02)
-    # log(1 + e^-x) and log(1 + e^x) differ by x.
     assert loss(live) != pytest.approx(math.log(2), abs=1e-4)
-    assert (loss(live) - math.log(2)) * (mirrored(live) - math.log(2)) < 0
+    assert math.exp(-loss(live)) + math.exp(-mirrored(live)) == pytest.approx(1)
 
 
 @pytest.mark.usefixtures("anchors")

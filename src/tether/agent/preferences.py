@@ -1,8 +1,9 @@
 """Good and bad turns of the hotel's agent: the gold policy's, and a plausible wrong one at its place.
 
 The wrong turns are made by rule, one for each kind of mistake: a call with a wrong argument, a booking before
-the guest's yes, a price that was never looked up, a question about what the guest has said, and a fact or a
-figure that is made up.
+the guest's yes, a price that was never looked up, a question about what the guest has said, a call made again
+instead of an answer, and a fact or a figure that is made up. Some rules have the agent speak where it should
+call and some the other way round, or a model would learn that calling is always better.
 """
 
 from __future__ import annotations
@@ -136,6 +137,12 @@ def _asked_again(moment: Moment) -> Message | None:
     return _saying(moment.rng, Act("ask", {"slots": (moment.rng.choice(known),)}))
 
 
+def _looked_up_again(moment: Moment) -> Message | None:
+    """The call whose answer has just come, instead of telling the guest."""
+    made = _last_call(moment.before)
+    return None if moment.call or made is None else _calling(made.name, made.arguments)
+
+
 def _fact_made_up(moment: Moment) -> Message | None:
     """An answer about a hotel without a look at what the hotel says."""
     if moment.call is None or moment.call.name != "hotel_info":
@@ -160,6 +167,7 @@ RULES: dict[str, Callable[[Moment], Message | None]] = {
     "booked_before_a_yes": _booked_before_a_yes,
     "price_not_looked_up": _price_not_looked_up,
     "asked_again": _asked_again,
+    "looked_up_again": _looked_up_again,
     "fact_made_up": _fact_made_up,
     "figure_made_up": _figure_made_up,
 }
