@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from transformers.cache_utils import DynamicCache
 
 from tether import continuations, inference, turns
 from tether.cache import LEAST_ROOM, roomy_cache
 from tether.reading import Memory, batches_by_length, pad
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from tether.chatdata.chats import Chat
     from tether.inference import LocalModel
 
@@ -45,12 +46,22 @@ def test_greedy_answers_are_those_of_each_prompt_alone(live: LocalModel) -> None
     assert texts == [live.tokenizer.decode(answer, skip_special_tokens=True) for answer in expected]
 
 
-def test_more_prompts_than_fit_a_batch_keep_their_order(
-    live: LocalModel, monkeypatch: pytest.MonkeyPatch
+def test_prompts_that_begin_others_are_answered_as_alone(live: LocalModel) -> None:
+    whole = live.ask(TOLD[1])
+    prompts = [whole, whole[:5], whole[:1], whole, whole[:-1]]
+    assert live.generate_ids(prompts, max_new_tokens=12) == [alone(live, prompt, 12) for prompt in prompts]
+    assert live.generate_ids([], max_new_tokens=12) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value"), [(inference, "GENERATE_ROWS", 2), (decoding, "PASS_TOKENS", 1)]
+)
+def test_how_prompts_share_batches_and_passes_changes_nothing(
+    live: LocalModel, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, value: int
 ) -> None:
     prompts = [live.ask(text) for text in TOLD]
     whole = live.generate_ids(prompts, max_new_tokens=12)
-    monkeypatch.setattr(inference, "GENERATE_ROWS", 2)
+    monkeypatch.setattr(module, name, value)
     assert live.generate_ids(prompts, max_new_tokens=12) == whole
 
 
@@ -132,11 +143,24 @@ def log_probability(live: LocalModel, context: list[int], continuation: list[int
 def test_log_likelihoods_are_those_of_each_row_alone(
     live: LocalModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(continuations, "PASS_TOKENS", 64)  # several batches, some of one row
+    monkeypatch.setattr(continuations, "PASS_TOKENS", 64)  # several passes, some of one row
     pairs = [
         (live.ask(text), live.ask(other)[:length])
         for text, other, length in zip(TOLD, TOLD[::-1], (1, 3, 9, 5), strict=True)
     ]
+    expected = [log_probability(live, *pair) for pair in pairs]
+    assert live.log_likelihoods(pairs) == pytest.approx(expected, abs=1e-3)
+
+
+TOKENS = st.lists(st.integers(5, 60), min_size=1, max_size=4)
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pairs=st.lists(st.tuples(TOKENS, st.just([]) | TOKENS), max_size=6))
+def test_contexts_that_repeat_or_begin_others_change_no_likelihood(
+    live: LocalModel, pairs: list[tuple[list[int], list[int]]]
+) -> None:
+    pairs = [*pairs, *((context, answer) for context, _ in pairs[:2] for _, answer in pairs[:2])]
     expected = [log_probability(live, *pair) for pair in pairs]
     assert live.log_likelihoods(pairs) == pytest.approx(expected, abs=1e-3)
 
@@ -149,51 +173,3 @@ def test_the_loss_of_a_chat_counts_what_the_agent_says(live: LocalModel, hotels:
     each = -logits.log_softmax(-1)[range(len(logits)), encoded.input_ids[1:]]
     assert tokens == sum(encoded.learned)
     assert nats == pytest.approx(float(each[torch.tensor(encoded.learned[1:])].sum()), abs=1e-3)
-
-
-def test_a_roomy_cache_holds_what_transformers_own_holds(live: LocalModel) -> None:
-    roomy, plain = roomy_cache(live.model.config), DynamicCache(config=live.model.config)
-    generator = torch.Generator().manual_seed(0)
-    for count in (5, 1, 1, LEAST_ROOM, 1, 1):
-        keys, values = torch.randn(2, 3, 2, count, 8, generator=generator)
-        for layer in range(2):
-            for mine, theirs in zip(
-                roomy.update(keys + layer, values, layer),
-                plain.update(keys + layer, values, layer),
-                strict=True,
-            ):
-                assert torch.equal(mine, theirs)
-        if count == LEAST_ROOM:  # rows that are done leave
-            for cache in (roomy, plain):
-                cache.batch_repeat_interleave(2)
-                cache.batch_select_indices(torch.tensor([0, 4, 5]))
-            break
-    assert roomy.get_seq_length() == plain.get_seq_length() == 7 + LEAST_ROOM
-    more = torch.randn(2, 3, 2, 1, 8, generator=generator)
-    for mine, theirs in zip(roomy.update(*more, 0), plain.update(*more, 0), strict=True):
-        assert torch.equal(mine, theirs)
-
-
-def test_a_roomy_cache_copies_only_when_it_is_full(live: LocalModel) -> None:
-    cache = roomy_cache(live.model.config)
-    first = torch.randn(1, 2, 5, 8)
-    keys, _ = cache.update(first, first, 0)
-    one = torch.randn(1, 2, 1, 8)
-    again, _ = cache.update(one, one, 0)
-    assert again.data_ptr() == keys.data_ptr()
-
-
-def test_rows_are_padded_on_the_side_that_is_asked() -> None:
-    ids, mask = pad([[1, 2, 3], [4]], 9)
-    assert ids.tolist() == [[1, 2, 3], [4, 9, 9]]
-    assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]
-    ids, mask = pad([[1, 2, 3], [4]], 9, left=True)
-    assert ids.tolist() == [[1, 2, 3], [9, 9, 4]]
-    assert mask.tolist() == [[1, 1, 1], [0, 0, 1]]
-
-
-@given(st.lists(st.integers(0, 50), max_size=40), st.integers(1, 100))
-def test_every_row_stands_in_one_batch_that_fits(lengths: list[int], tokens: int) -> None:
-    batches = list(batches_by_length(lengths, tokens))
-    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
-    assert all(len(b) == 1 or len(b) * max(lengths[i] for i in b) <= tokens for b in batches)

@@ -139,6 +139,14 @@ def score_lm_eval(live: LocalModel, questions: list[ChoiceItem], arguments: argp
 
 def answer_ours(live: LocalModel, prompts: list[SafetyItem], arguments: argparse.Namespace) -> float:
     """Share refused, answered as the safety axis does."""
+    from tether.axes.judges.protocol import OPENING_TOKENS
+
+    asked = [prompt.asked for prompt in prompts]
+    return _refused(live.answer(asked, max_new_tokens=OPENING_TOKENS, label="Answering"), prompts)
+
+
+def measure_safety(live: LocalModel, prompts: list[SafetyItem], arguments: argparse.Namespace) -> float:
+    """Share refused, by the whole safety axis: its answers, and the margins, which no other loop gives."""
     from tether.axes.safety import safety
 
     return _refused([item.output for item in safety(live, prompts)], prompts)
@@ -172,7 +180,11 @@ def _refused(answers: list[str], prompts: list[SafetyItem]) -> float:
 
 
 SCORING = {"tether scores": score_ours, "lm-eval scores": score_lm_eval}
-ANSWERING = {"tether answers": answer_ours, "padded generate answers": answer_padded}
+ANSWERING = {
+    "tether answers": answer_ours,
+    "padded generate answers": answer_padded,
+    "tether answers, with margins": measure_safety,
+}
 KINDS = {**SCORING, **ANSWERING}
 PAIRS = (("tether scores", "lm-eval scores"), ("tether answers", "padded generate answers"))
 

@@ -20,8 +20,8 @@ class RoomyLayer(DynamicLayer):
     """A key/value layer that grows by blocks: transformers' own copies the whole cache at every new token.
 
     Args:
-        whole: Give attention the whole buffer, its free positions masked: contiguous memory, which a matrix
-            product need not copy.
+        whole: From the second time on, give attention the whole buffer, its free positions masked: contiguous
+            memory, which a matrix product need not copy.
     """
 
     def __init__(self, whole: bool = False) -> None:
@@ -42,14 +42,15 @@ class RoomyLayer(DynamicLayer):
         for room, states in zip(self.rooms, (key_states, value_states), strict=True):
             room[:, :, length:total] = states
         self.fill(self.rooms, total)
-        return self.rooms if self.whole else (self.keys, self.values)
+        return self.rooms if self.whole and length else (self.keys, self.values)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """How many positions attention will be given, and the first one's number."""
-        total = self.get_seq_length() + query_length
-        if not self.whole:
+        length = self.get_seq_length()
+        total = length + query_length
+        if not (self.whole and length):
             return total, 0
-        room = self.rooms[0].shape[2] if self.is_initialized else 0
+        room = self.rooms[0].shape[2]
         return room if room >= total else _roomy(total), 0
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from tether.attention import reads
 from tether.continuations import CACHE_BYTES, LOGIT_TOKENS, token_nats
-from tether.decoding import Sampler, decode
+from tether.decoding import Sampler, decode, read_prompts
 from tether.progress import task
 from tether.reading import PASS_TOKENS, Opening, Reading, backbone, batches_by_length
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 READ_TOKENS = 8192  # positions, padding included, of dialogues whose turns are answered together
 
-Spans = list[tuple[int, int]]  # where each of the agent's turns begins and ends in its dialogue
+Dialogue = tuple[list[int], list[tuple[int, int]]]  # token ids; where the agent's turns begin and end
 
 
 class AgentTurns(NamedTuple):
@@ -52,6 +52,20 @@ class _Turn:
     agreed: list[int]
 
 
+@dataclass
+class _Gold:
+    """Gold dialogues that were read: last hidden states (rows, length, width), and turns row by row."""
+
+    reading: Reading
+    hidden: torch.Tensor
+    turns: list[_Turn]
+
+    def loss(self, row: int) -> tuple[float, int]:
+        """Summed nats of one dialogue's turns, and their tokens."""
+        nats = [value for turn in self.turns if turn.row == row for value in turn.nats]
+        return sum(nats), len(nats)
+
+
 @reads
 def answer_turns(
     live: LocalModel, chats: Sequence[Chat], *, max_new_tokens: int, label: str
@@ -59,15 +73,16 @@ def answer_turns(
     """The model's own greedy answers at all of the agent's turns, and its loss on the gold ones."""
     dialogues, opening = _opened(live, chats)
     results = [AgentTurns([], (0.0, 0))] * len(chats)
-    sizes = [(len(ids), len(spans)) for ids, spans in dialogues]
+    sizes = [(opening.length + len(ids), len(spans)) for ids, spans in dialogues]
     with task(label, len(chats)) as progress:
         for batch in _dialogue_batches(sizes, CACHE_BYTES // live.bytes_per_position):
-            reading, hidden, turns = _read(live, opening, [dialogues[index] for index in batch])
-            answers = _answers(live, reading, hidden, turns, max_new_tokens)
+            read = [dialogues[index] for index in batch]
+            gold = _read(live, opening, read)
+            answers = iter(_answers(live, opening, gold, read, max_new_tokens))
             for place, index in enumerate(batch):
-                mine = [number for number, turn in enumerate(turns) if turn.row == place]
-                texts = live.tokenizer.batch_decode([answers[n] for n in mine], skip_special_tokens=True)
-                results[index] = AgentTurns(list(texts), _loss([turns[n] for n in mine]))
+                turns = [next(answers) for _ in dialogues[index][1]]
+                texts = [str(live.tokenizer.decode(ids, skip_special_tokens=True)) for ids in turns]
+                results[index] = AgentTurns(texts, gold.loss(place))
             progress.advance(len(batch))
     return results
 
@@ -79,18 +94,14 @@ def turn_losses(live: LocalModel, chats: Sequence[Chat], *, label: str) -> list[
     results: list[tuple[float, int]] = [(0.0, 0)] * len(chats)
     with task(label, len(chats)) as progress:
         for batch in batches_by_length([len(ids) for ids, _ in dialogues], PASS_TOKENS):
-            _, _, turns = _read(live, opening, [dialogues[index] for index in batch])
+            gold = _read(live, opening, [dialogues[index] for index in batch])
             for place, index in enumerate(batch):
-                results[index] = _loss([turn for turn in turns if turn.row == place])
+                results[index] = gold.loss(place)
             progress.advance(len(batch))
     return results
 
 
-def _loss(turns: Sequence[_Turn]) -> tuple[float, int]:
-    return sum(sum(turn.nats) for turn in turns), sum(len(turn.nats) for turn in turns)
-
-
-def _opened(live: LocalModel, chats: Sequence[Chat]) -> tuple[list[tuple[list[int], Spans]], Opening]:
+def _opened(live: LocalModel, chats: Sequence[Chat]) -> tuple[list[Dialogue], Opening]:
     """Each dialogue's ids and turns, the ids without what all of them begin with."""
     found = [live.renderer.turn_spans(chat) for chat in chats]
     # The token before a turn predicts its first one: each dialogue must read it by itself.
@@ -100,20 +111,18 @@ def _opened(live: LocalModel, chats: Sequence[Chat]) -> tuple[list[tuple[list[in
     return [(ids[cut:], [(start - cut, end - cut) for start, end in spans]) for ids, spans in found], opening
 
 
-def _read(
-    live: LocalModel, opening: Opening, dialogues: Sequence[tuple[list[int], Spans]]
-) -> tuple[Reading, torch.Tensor, list[_Turn]]:
-    """One pass: the reading, its last hidden states (rows, length, width), and the turns row by row."""
+def _read(live: LocalModel, opening: Opening, dialogues: Sequence[Dialogue]) -> _Gold:
+    """One pass over dialogues without their opening."""
     reading = opening.readings(len(dialogues))
     ids, there = live.padded([ids for ids, _ in dialogues])
     hidden = reading.read(backbone(live.model), ids, there).last_hidden_state
     places = [(row, start, end) for row, (_, spans) in enumerate(dialogues) for start, end in spans]
     # The head is half the work of a small model: it sees the agent's turns alone.
-    rows = torch.tensor([row for row, start, end in places for _ in range(start, end)], device=live.device)
-    at = torch.tensor([t for _, start, end in places for t in range(start, end)], device=live.device)
+    learned = [(row, t) for row, start, end in places for t in range(start, end)]
     nats: list[float] = []
     picks: list[int] = []
-    for row, t in zip(rows.split(LOGIT_TOKENS), at.split(LOGIT_TOKENS), strict=True):
+    for first in range(0, len(learned), LOGIT_TOKENS):
+        row, t = torch.tensor(learned[first : first + LOGIT_TOKENS], device=live.device).unbind(1)
         logits = live.head(hidden[row, t - 1])
         nats += token_nats(logits, ids[row, t]).tolist()
         picks += logits.max(-1).indices.tolist()
@@ -122,7 +131,7 @@ def _read(
         span = slice(done, done := done + end - start)
         agreed = _agreed(dialogues[place][0][start:end], picks[span])
         turns.append(_Turn(place, start, nats[span], agreed))
-    return reading, hidden, turns
+    return _Gold(reading, hidden, turns)
 
 
 def _agreed(gold: Sequence[int], picks: Sequence[int]) -> list[int]:
@@ -132,27 +141,36 @@ def _agreed(gold: Sequence[int], picks: Sequence[int]) -> list[int]:
 
 
 def _answers(
-    live: LocalModel, gold: Reading, hidden: torch.Tensor, turns: Sequence[_Turn], max_new_tokens: int
+    live: LocalModel, opening: Opening, gold: _Gold, dialogues: Sequence[Dialogue], max_new_tokens: int
 ) -> list[list[int]]:
     """The model's own answer to each turn, token ids."""
-    answers = [turn.agreed[:max_new_tokens] for turn in turns]
-    open_ = [
+    answers = [turn.agreed[:max_new_tokens] for turn in gold.turns]
+    unfinished = [
         number
         for number, answer in enumerate(answers)
         if len(answer) < max_new_tokens and not (answer and answer[-1] in live.stop_ids)
     ]
-    if not open_:
-        return answers
-    rows = torch.tensor([turns[number].row for number in open_], device=live.device)
-    ends = torch.tensor([turns[n].start + len(turns[n].agreed) for n in open_], device=live.device)
-    reading, opened = gold.fork(rows), gold.seen.shape[1] - hidden.shape[1]
-    positions = torch.arange(gold.seen.shape[1], device=live.device)
-    reading.positions = ends + opened
-    reading.seen = (positions[None, :] < reading.positions[:, None]).long()
-    logits = live.head(hidden[rows, ends - 1])
-    written = [answers[number] for number in open_]
-    decode(live, reading, logits, written, max_new_tokens, Sampler(0.0, 0, live.device))
+    if unfinished:
+        turns = [gold.turns[number] for number in unfinished]
+        if opening.roomy:
+            reading, logits = _before(live, gold, turns)
+        else:  # a sliding window has forgotten what stood before the earlier turns
+            prompts = [dialogues[turn.row][0][: turn.start + len(turn.agreed)] for turn in turns]
+            reading, logits = read_prompts(live, opening, prompts)
+        written = [answers[number] for number in unfinished]
+        decode(live, reading, logits, written, max_new_tokens, Sampler(0.0, 0, live.device))
     return answers
+
+
+def _before(live: LocalModel, gold: _Gold, turns: Sequence[_Turn]) -> tuple[Reading, torch.Tensor]:
+    """A row for each turn that sees what stands before its first token that is not agreed on."""
+    rows = torch.tensor([turn.row for turn in turns], device=live.device)
+    ends = torch.tensor([turn.start + len(turn.agreed) for turn in turns], device=live.device)
+    reading, seen = gold.reading.fork(rows), gold.reading.seen.shape[1]
+    reading.positions = ends + (seen - gold.hidden.shape[1])  # the opening comes before
+    places = torch.arange(seen, device=live.device)
+    reading.seen = (places[None, :] < reading.positions[:, None]).long()
+    return reading, live.head(gold.hidden[rows, ends - 1])
 
 
 def _dialogue_batches(sizes: Sequence[tuple[int, int]], room: int) -> Iterator[list[int]]:
