@@ -10,9 +10,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tether import continuations, inference, turns
-from tether.cache import LEAST_ROOM, roomy_cache
-from tether.reading import Memory, batches_by_length, pad
+from tether import continuations, decoding, inference, turns
+from tether.reading import Memory
 
 if TYPE_CHECKING:
     from types import ModuleType
