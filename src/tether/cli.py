@@ -96,10 +96,10 @@ def compare(
 
     plan, requirements = load_study(study), _requirements(require)
     chosen_methods, chosen_seeds = _names(methods), _numbers(seeds)
-    from tether import sequence
-    from tether import study as single
-
-    story = sequence if plan.then else single
+    if plan.then:
+        from tether import sequence as story
+    else:
+        from tether import study as story  # type: ignore[no-redef]
     if dry_run:
         lines = story.check(plan)
         _print({"study": str(study), "checks": lines}, "\n".join(lines), as_json)
