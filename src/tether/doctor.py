@@ -11,7 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tether.bases import EMBEDDED, cache_folder
+from tether.bases import EMBEDDED
+from tether.files import cache_folder
 from tether.sources.public import PUBLIC
 
 if TYPE_CHECKING:

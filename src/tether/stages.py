@@ -18,6 +18,7 @@ from tether.chatdata.rendering import Renderer
 from tether.config import Asking, Budget, Training, split_settings, with_defaults
 from tether.environment import environment
 from tether.errors import UserError
+from tether.files import read_json, write_json
 from tether.hosted.model import HostedModel
 from tether.inspection.inspect import inspect as find_changes
 from tether.inspection.tables import inspection_text
@@ -100,7 +101,7 @@ def tune(
         )
         chosen(run, options)
     record = {"out": str(out), **(read_record(out) or {})}
-    certificate = bases.read_json(out / CERTIFICATE_FILE)
+    certificate = read_json(out / CERTIFICATE_FILE)
     if certificate:
         record["drift"] = certificate
         drifts = {name: group["drift"] for name, group in certificate["groups"].items()}
@@ -178,8 +179,8 @@ def rewind(
         **run.seen,
         **held,
     }
-    bases.write_json(out / bases.RECORD_FILE, record)
-    certificate = bases.read_json(out / CERTIFICATE_FILE) or {}
+    write_json(out / bases.RECORD_FILE, record)
+    certificate = read_json(out / CERTIFICATE_FILE) or {}
     drifts = {name: group["drift"] for name, group in certificate["groups"].items()}
     check_requirements(requirements, {"rewind": {"drift": drifts}})
     kept = f"{out}: {held['rewind']['alpha']:.0%} of the update, at a pull of {held['rewind']['pull']:.3g}"
@@ -212,7 +213,7 @@ def inspect(base: str, tuned: Path, out: Path | None = None, anchors: Path | Non
 def _claim(out: Path, asked: dict[str, Any]) -> None:
     """Take ``out`` for this fine-tuning, or find that it is this one's already."""
     path = out / "asked.json"
-    held = bases.read_json(path)
+    held = read_json(path)
     if held is not None:
         held["training"] = with_defaults(held["training"])
     if held is not None and held != asked:
@@ -225,7 +226,7 @@ def _claim(out: Path, asked: dict[str, Any]) -> None:
     if held is None and (out / bases.RECORD_FILE).is_file():
         raise UserError("the folder holds a tuned model already", where=str(out), fix="name another folder")
     out.mkdir(parents=True, exist_ok=True)
-    bases.write_json(path, asked)
+    write_json(path, asked)
 
 
 def preview(base: str, data: str, count: int) -> Outcome:
@@ -307,12 +308,12 @@ def evaluate(
         "axes": axes,
         "environment": environment(),
     }
-    certificate = bases.read_json(adapter / CERTIFICATE_FILE) if adapter else None
+    certificate = read_json(adapter / CERTIFICATE_FILE) if adapter else None
     if certificate:
         record["drift"] = certificate
     if found:
         record["leaks"] = {"exact": leaks, "found": [asdict(leak) for leak in found]}
-    bases.write_json(out, record)
+    write_json(out, record)
     for asked in (live, chosen):
         if isinstance(asked, HostedModel | HostedJudge):
             asked.finish()
@@ -337,7 +338,7 @@ def _safety_parts(items: Sequence[Item], earlier: Sequence[Item]) -> dict[str, d
 
 def _earlier(path: Path, wanted: Collection[str], judge: str) -> dict[str, list[Item]]:
     """The items of an earlier evaluation, by axis, if the same judge has judged them."""
-    told = bases.read_json(path)
+    told = read_json(path)
     try:
         cells = {axis: cell for axis, cell in told["axes"].items() if axis in wanted}
         paths = {axis: path.parent / cell["items"] for axis, cell in cells.items()}

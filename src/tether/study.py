@@ -31,6 +31,7 @@ from tether.axes.registry import REGISTRY, Loaded, load_axes, measure
 from tether.config import with_defaults
 from tether.environment import environment, now
 from tether.errors import UserError
+from tether.files import read_json, write_json
 from tether.hosted.model import HostedModel
 from tether.hosted.price import agree
 from tether.hosted.services import hosted_name
@@ -237,7 +238,7 @@ class Story:
         loss = sum(nats for nats, _ in losses) / sum(tokens for _, tokens in losses)
         for weights in folder.glob("*.safetensors"):
             weights.unlink()
-        bases.write_json(folder / bases.RECORD_FILE, {**record, "select_loss": loss})
+        write_json(folder / bases.RECORD_FILE, {**record, "select_loss": loss})
 
     def tune(self, plan: Plan, seed: int) -> None:
         """One method with one seed."""
@@ -469,12 +470,12 @@ def claim(out: Path, study: Study, study_path: Path | None) -> None:
             "the folder is not empty and holds no study", where=str(out), fix="name another with --out"
         )
     out.mkdir(parents=True, exist_ok=True)
-    bases.write_json(path, asked)
+    write_json(path, asked)
     if study_path:
         shutil.copyfile(study_path, out / "study.yaml")
 
 
 def _drift_groups(folder: Path) -> dict[str, GroupDrift]:
     """Drift by anchor group, as `drift.json` has it; none of a model whose weights are not here."""
-    groups: Mapping[str, Any] = (bases.read_json(folder / CERTIFICATE_FILE) or {"groups": {}})["groups"]
+    groups: Mapping[str, Any] = (read_json(folder / CERTIFICATE_FILE) or {"groups": {}})["groups"]
     return {name: GroupDrift(**group) for name, group in groups.items()}

@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from tether import bases
 from tether.errors import UserError
+from tether.files import write_json
 from tether.inspection.energy import Typical, energy, place, typical
 from tether.inspection.pair import Layer, open_pair
 
@@ -121,7 +122,7 @@ def test_what_was_tuned_on_something_else_is_told_of(base: Base, tmp_path: Path)
     LlamaForCausalLM(config).save_pretrained(tmp_path / "wide")
     with pytest.raises(UserError, match=r"gate_proj.weight has the shape \(128, 32\), the base's \(64, 32\)"):
         open_pair(base, tmp_path / "wide")
-    bases.write_json(tmp_path / "wide" / bases.RECORD_FILE, {"base": "mistral", "revision": "another"})
+    write_json(tmp_path / "wide" / bases.RECORD_FILE, {"base": "mistral", "revision": "another"})
     with pytest.raises(UserError, match="tuned on mistral, not on"):
         open_pair(base, tmp_path / "wide")
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from tether import bases
 from tether.anchors.anchors import AnchorSet, load_anchors
 from tether.anchors.build import Asked, answered, save_anchors
+from tether.files import make_once
 from tether.inference import LocalModel
 from tether.progress import say
 
@@ -53,7 +54,7 @@ def learned_anchors(learned: Learned, base: bases.Base, top_k: int) -> AnchorSet
         top_k: Log-probabilities kept per token.
     """
     folder = learned.folder / FOLDER
-    bases.make_once(folder, lambda target: _build(learned, base, top_k, target))
+    make_once(folder, lambda target: _build(learned, base, top_k, target))
     return load_anchors(folder)
 
 

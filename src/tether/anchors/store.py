@@ -10,6 +10,7 @@ from tether import bases
 from tether.anchors.anchors import AnchorSet, load_anchors
 from tether.anchors.build import AnchorSettings, build_anchors, save_anchors
 from tether.errors import UserError
+from tether.files import cache_folder, make_once
 from tether.inference import LocalModel
 from tether.progress import say
 
@@ -23,7 +24,7 @@ def anchors_for(base: bases.Base, folder: Path | None = None) -> AnchorSet:
     found = found_anchors(base, folder)
     if found is not None:
         return found
-    bases.make_once(_kept(base), lambda folder: build(base, folder))
+    make_once(_kept(base), lambda folder: build(base, folder))
     return load_anchors(_kept(base))
 
 
@@ -51,7 +52,7 @@ def found_anchors(base: bases.Base, folder: Path | None = None) -> AnchorSet | N
 
 def _kept(base: bases.Base) -> Path:
     """Where the anchors made for a base are cached."""
-    return bases.cache_folder() / "anchors" / f"{base.name.replace('/', '--')}-{base.revision[:16]}"
+    return cache_folder() / "anchors" / f"{base.name.replace('/', '--')}-{base.revision[:16]}"
 
 
 def build(base: bases.Base, out: Path, settings: AnchorSettings | None = None) -> AnchorSet:

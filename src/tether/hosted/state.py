@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tether.bases import read_json, write_json
 from tether.errors import UserError
+from tether.files import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

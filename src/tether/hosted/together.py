@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tether.bases import write_json
+from tether.files import write_json
 from tether.hosted.archive import open_archive
 from tether.hosted.client import CallError, Client, connect
 from tether.hosted.download import download

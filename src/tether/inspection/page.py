@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from tether.bases import write_json
+from tether.files import write_json
 from tether.inspection.figure import describe, figure
 from tether.inspection.inspect import SHOWN
 from tether.inspection.tables import sentences, tables

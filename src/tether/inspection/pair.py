@@ -11,6 +11,7 @@ from peft.tuners.lora import LoraLayer
 
 from tether import bases
 from tether.errors import UserError
+from tether.files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +62,7 @@ def open_pair(base: bases.Base, tuned: Path) -> Pair:
     Raises:
         UserError: The folder holds no weights, or weights tuned from another base.
     """
-    record = bases.read_json(tuned / bases.RECORD_FILE)
+    record = read_json(tuned / bases.RECORD_FILE)
     if record and record["revision"] != base.revision:
         raise UserError(
             f"this was tuned on {record['base']}, not on {base.name} as it is now",

@@ -17,6 +17,7 @@ from tether.anchors.store import anchors_for
 from tether.chatdata.preferences import Preference
 from tether.chatdata.rendering import Renderer
 from tether.errors import UserError
+from tether.files import read_json, write_json
 from tether.hosted.providers import open_provider
 from tether.hosted.services import named_at
 from tether.hosted.tuning import tune
@@ -276,7 +277,7 @@ class Run:
             "learned": [one.group for one in self.place.learned],
             **extra,
         }
-        bases.write_json(self.out / bases.RECORD_FILE, record)
+        write_json(self.out / bases.RECORD_FILE, record)
         shutil.rmtree(self.out / "checkpoints", ignore_errors=True)
         return tuned
 
@@ -320,7 +321,7 @@ class Run:
             "model": done.model,
             **extra,
         }
-        bases.write_json(self.out / bases.RECORD_FILE, record)
+        write_json(self.out / bases.RECORD_FILE, record)
         rate: float | None = own.get("learning_rate")
         return Tuned(self.out, parametrisation, rate, Cost(tokens=done.trained_tokens or 0), extra)
 
@@ -340,5 +341,5 @@ def whole_epochs(epochs: float | None) -> int | None:
 
 def read_record(folder: Path) -> dict[str, Any] | None:
     """The record of a finished fine-tuning in ``folder``; None where there is none yet."""
-    record: dict[str, Any] | None = bases.read_json(folder / bases.RECORD_FILE)
+    record: dict[str, Any] | None = read_json(folder / bases.RECORD_FILE)
     return record

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from tether.bases import EMBEDDED, resolve, sha256_of
+from tether.bases import EMBEDDED, resolve
 from tether.config import (
     CONVERSATION_TRIALS,
     HOTEL_DIALOGUES,
@@ -19,6 +19,7 @@ from tether.config import (
     did_you_mean,
 )
 from tether.errors import UserError
+from tether.files import sha256_of
 from tether.sources.harness import PREFIX, HarnessItem, harness_fingerprint, load_harness
 from tether.sources.items import ChoiceItem, OpenItem, SafetyItem, parse_knowledge, parse_safety, sample
 from tether.sources.public import PUBLIC, locate

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tether.anchors.drift import GroupDrift, answer_states, exact_drift, summarise
-from tether.bases import Base, write_json
+from tether.files import write_json
 from tether.progress import say
 
 if TYPE_CHECKING:
+    from tether.bases import Base
     from collections.abc import Sequence
     from pathlib import Path
 

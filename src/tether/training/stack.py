@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors.torch import load_file, save_file
 
-from tether.bases import read_json, write_json
+from tether.files import read_json, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path

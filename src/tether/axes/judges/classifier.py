@@ -18,8 +18,8 @@ from safetensors.numpy import load_file, save_file
 from tether.axes.judges.features import COLUMNS, features, ngrams
 from tether.axes.judges.protocol import OPENING_TOKENS, Exchange, Verdict
 from tether.axes.judges.rules import beside_rules
-from tether.bases import read_json, write_json
 from tether.errors import UserError
+from tether.files import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from tether.axes.judges.rubrics import REMINDER, RUBRICS
 from tether.axes.judges.rules import beside_rules
 from tether.axes.judges.rules import judge as by_rules
-from tether.bases import cache_folder
 from tether.errors import UserError
+from tether.files import cache_folder
 from tether.hosted.model import HostedModel
 from tether.hosted.services import OPENAI, HostedName
 from tether.progress import say

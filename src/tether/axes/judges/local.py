@@ -12,6 +12,7 @@ from tether import bases
 from tether.axes.judges.protocol import OPENING_TOKENS, Kind, Verdict
 from tether.axes.judges.rules import beside_rules
 from tether.errors import UserError
+from tether.files import read_json
 from tether.progress import task
 from tether.reading import batches_by_length
 
@@ -154,7 +155,7 @@ class LocalJudge:
 
 def _kinds(folder: Path) -> list[tuple[str, Kind]]:
     """Label and verdict by index, as the configuration has them."""
-    config = bases.read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     if config is None:
         fix = "name a folder written by save_pretrained"
         raise UserError("there is no classifier here: no config.json", where=str(folder), fix=fix)
