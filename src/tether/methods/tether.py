@@ -14,9 +14,9 @@ from tether.training.anchored import Anchoring
 from tether.training.budget import Budget
 from tether.training.geometry import Geometry
 from tether.training.preference import PreferenceLoss
-from tether.training.rewind import WHOLE, Rewind, dialogue_loss, select_drift
+from tether.training.rewind import WHOLE, DialogueLoss, Rewind, select_drift
 from tether.training.shaping import Shaping
-from tether.training.update import AdapterUpdate, Update, WeightUpdate
+from tether.training.update import AdapterUpdate, WeightUpdate
 from tether.training.weighting import Weighting
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
+    from tether.anchors.anchors import AnchorSet
+    from tether.inference import LocalModel
     from tether.methods.run import Run, Tuned
     from tether.training.certificate import Certifier
 
@@ -60,6 +62,13 @@ class Holding:
     rewinding: bool = True
     geometry: bool = True
     first_tokens: float = 1.0
+
+    def anchoring(self, anchors: AnchorSet, multipliers: Budget) -> Anchoring | None:
+        """How anchors take part in training; None where they do not."""
+        if not self.anchor_every:
+            return None
+        every, tokens = self.anchor_every, self.anchor_tokens
+        return Anchoring(anchors, multipliers, every, tokens, first_tokens=self.first_tokens)
 
 
 @method("tether")
@@ -107,44 +116,49 @@ def under_budget(
     model = run.load(parametrisation)
     # In the precision in which it is given out: rounding is no drift.
     before = WeightUpdate(model, torch.bfloat16) if parametrisation == "full" else None
-    judged = None if beta is None else PreferenceLoss(run.live(model), run.preferences(run.select), beta)
+    domain_loss = _domain_loss(run, model, beta)
     started = time.perf_counter()
     measured = run.measured(model) if holding.geometry else None
     # Only the filters stay in memory while it trains.
     shaping = Shaping(Geometry.load(measured).filters(holding.pull)) if measured and holding.pull else None
     measuring = time.perf_counter() - started
     multipliers = Budget(epsilons, **MULTIPLIER)
-    anchoring = Anchoring(
-        run.anchors,
-        multipliers,
-        holding.anchor_every,
-        holding.anchor_tokens,
-        first_tokens=holding.first_tokens,
-    )
     tuned, cost, rate = run.fit(
         model,
         parametrisation,
         learning_rate,
         rank=rank,
         alpha=alpha,
-        anchoring=anchoring if holding.anchor_every else None,
+        anchoring=holding.anchoring(run.anchors, multipliers),
         shaping=shaping,
         beta=beta,
         weighting=weighting,
     )
-
-    update: Update = before.trained() if before else AdapterUpdate(tuned)
-    directions = Geometry.load(measured) if measured else None
-    live = run.live(tuned)
-    domain_loss: Callable[[], float] = partial(judged, live) if judged else dialogue_loss(live, run.select)
-    drift = partial(select_drift, tuned, run.anchors, epsilons, run.tokenizer.pad_token_id)
-    rewind = Rewind(update, domain_loss, drift, epsilons, directions)
+    rewind = Rewind(
+        before.trained() if before else AdapterUpdate(tuned),
+        partial(domain_loss, run.live(tuned)),
+        partial(select_drift, tuned, run.anchors, epsilons, run.tokenizer.pad_token_id),
+        epsilons,
+        Geometry.load(measured) if measured else None,
+    )
     held = hold(run, rewind if holding.rewinding else None, certifier, tuned)
     held["extra_seconds"]["geometry"] = measuring
-    curves = {name: group.curve for name, group in multipliers.groups.items()}
     return run.finish(
-        tuned, parametrisation, rate, cost, training_pull=holding.pull, multipliers=curves, **held
+        tuned,
+        parametrisation,
+        rate,
+        cost,
+        training_pull=holding.pull,
+        multipliers=multipliers.curves(),
+        **held,
     )
+
+
+def _domain_loss(run: Run, base: PreTrainedModel, beta: float | None) -> Callable[[LocalModel], float]:
+    """What the rewind judges a model by; of preferences the base, before it is trained, is the reference."""
+    if beta is None:
+        return DialogueLoss(run.renderer, run.select)
+    return PreferenceLoss(run.live(base), run.preferences(run.select), beta)
 
 
 def hold(

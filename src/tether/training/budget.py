@@ -72,6 +72,10 @@ class Budget:
         """The multipliers as they stand."""
         return {name: group.value for name, group in self.groups.items()}
 
+    def curves(self) -> dict[str, list[tuple[int, float, float]]]:
+        """Every group's updates, for the record."""
+        return {name: group.curve for name, group in self.groups.items()}
+
     def save(self, path: Path) -> None:
         """Write multipliers and curves beside a checkpoint."""
         path.write_text(

@@ -12,7 +12,6 @@ from tether.files import write_json
 from tether.progress import say
 
 if TYPE_CHECKING:
-    from tether.bases import Base
     from collections.abc import Sequence
     from pathlib import Path
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from tether.anchors.anchors import Anchor, AnchorSet
+    from tether.bases import Base
 
 CERTIFICATE_FILE = "drift.json"
 

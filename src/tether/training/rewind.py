@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from tether.anchors.anchors import AnchorSet
     from tether.chatdata.chats import Chat
+    from tether.chatdata.rendering import Renderer
     from tether.inference import LocalModel
     from tether.training.geometry import Geometry
     from tether.training.update import Shape, Update
@@ -170,16 +171,22 @@ def select_drift(
     }
 
 
-def dialogue_loss(live: LocalModel, select: Sequence[Chat]) -> Callable[[], float]:
-    """Measures nats per token of the agent's turns in the first of these dialogues."""
-    rows = (live.renderer.encode(chat).input_ids for chat in select)
-    judged_on = select[: len(first_rows(rows, SELECT_TOKENS))]
+class DialogueLoss:
+    """The domain's loss on dialogues kept aside.
 
-    def measure() -> float:
-        losses = live.chat_losses(judged_on)
+    Args:
+        renderer: Of the base.
+        select: The dialogues; their first ``SELECT_TOKENS`` tokens are judged on.
+    """
+
+    def __init__(self, renderer: Renderer, select: Sequence[Chat]) -> None:
+        rows = (renderer.encode(chat).input_ids for chat in select)
+        self._chats = select[: len(first_rows(rows, SELECT_TOKENS))]
+
+    def __call__(self, model: LocalModel) -> float:
+        """Nats per token of the agent's turns, of the model as it stands."""
+        losses = model.chat_losses(self._chats)
         return sum(nats for nats, _ in losses) / sum(tokens for _, tokens in losses)
-
-    return measure
 
 
 def bound(drift: GroupDrift) -> float:

@@ -1,0 +1,146 @@
+"""Measure one model, against an earlier evaluation where there is one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from tether import models
+from tether.axes.judges.hosted import HostedJudge
+from tether.axes.judges.registry import open_judge
+from tether.axes.registry import load_axes, measure
+from tether.config import Asking
+from tether.environment import environment
+from tether.errors import UserError
+from tether.files import read_json, write_json
+from tether.hosted.model import HostedModel
+from tether.requirements import Requirement, check_requirements
+from tether.results import AxisResult, Item, aggregate, read_items, safety_parts, summarise, write_items
+from tether.seen import seen_by, without_leaks
+from tether.stages.outcome import Outcome, drift_lines
+from tether.training.certificate import CERTIFICATE_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
+
+    from tether.config import Leaks
+
+    Cell = dict[str, Any]
+
+WAY_OUT = "say --leaks drop to leave them out, --leaks allow to keep them"
+_STYLE = " (secondary: it measures style, and falls under any fine-tuning)"
+
+
+def evaluate(
+    base: str,
+    adapter: Path | None,
+    sources: Mapping[str, Sequence[str]],
+    limit: int | None,
+    out: Path,
+    against: Path | None = None,
+    requirements: Sequence[Requirement] = (),
+    asking: Asking | None = None,
+    judge: str = "rules",
+    leaks: Leaks = "refuse",
+) -> Outcome:
+    """Measure a model on the axes that are named, and write JSON with the per-item records beside it.
+
+    Where the adapter brings a certificate of its drift, that is told too, as it stands.
+    ``asking`` says how a hosted model is asked; ``judge`` names who judges the answers on safety;
+    ``leaks`` what becomes of prompts that the model has seen, as far as that can be told.
+
+    Raises:
+        UserError: A source or model will not do, or the model has seen a prompt.
+        RequirementNotMet: A measurement misses a requirement.
+    """
+    limits = {name: limit for names in sources.values() for name in names} if limit else {}
+    resolved, asking = models.resolve(base), asking or Asking()
+    loaded, found = without_leaks(load_axes(sources, limits), seen_by(resolved, adapter), leaks, WAY_OUT)
+    earlier = _earlier(against, loaded, judge) if against else {}
+    chosen = open_judge(judge, asking)
+    folder = out.parent / f"{out.stem}-items"
+    live = models.open_model(resolved, adapter, folder / "answers.jsonl", asking)
+    axes: dict[str, Cell] = {}
+    for axis, wanted in loaded.items():
+        items = measure(live, axis, wanted, chosen)
+        write_items(folder / f"{axis}.jsonl", items)
+        axes[axis] = _cell(items, earlier.get(axis), path=f"{folder.name}/{axis}.jsonl")
+        if axis == "safety":
+            axes[axis] |= {"judge": judge, "parts": _safety_parts(items, earlier.get(axis, []))}
+    record = {
+        "base": base,
+        "adapter": str(adapter) if adapter else None,
+        "axes": axes,
+        "environment": environment(),
+    }
+    certificate = read_json(adapter / CERTIFICATE_FILE) if adapter else None
+    if certificate:
+        record["drift"] = certificate
+    if found:
+        record["leaks"] = {"exact": leaks, "found": [asdict(leak) for leak in found]}
+    write_json(out, record)
+    for asked in (live, chosen):
+        if isinstance(asked, HostedModel | HostedJudge):
+            asked.finish()
+    told = {**axes, **axes.get("safety", {}).get("parts", {})}
+    check_requirements(requirements, {str(adapter or base): _flat(told)})
+    lines = [_axis_line(axis, cell) for axis, cell in told.items()]
+    return Outcome(record, "\n".join([*lines, *drift_lines(certificate)]))
+
+
+def _cell(items: Sequence[Item], earlier: Sequence[Item] | None, path: str) -> Cell:
+    """One axis as the record has it, with what has changed where it was measured before."""
+    cell = aggregate(items, path=path).model_dump()
+    return cell if earlier is None else {**cell, "against": summarise(earlier, {"0": items}).model_dump()}
+
+
+def _safety_parts(items: Sequence[Item], earlier: Sequence[Item]) -> dict[str, Cell]:
+    """The parts of safety, each told like an axis, against an earlier evaluation's where it has them."""
+    before = safety_parts(earlier)
+    return {
+        part: {**_cell(found, before.get(part), path=""), "metrics": {}}
+        for part, found in safety_parts(items).items()
+    }
+
+
+def _flat(told: Mapping[str, Cell]) -> dict[str, Cell]:
+    """What requirements may name: of each axis its own fields, and over them those of its change."""
+    return {axis: {**cell, **cell.get("against", {})} for axis, cell in told.items()}
+
+
+def _earlier(path: Path, wanted: Collection[str], judge: str) -> dict[str, list[Item]]:
+    """The items of an earlier evaluation, by axis, if the same judge has judged them."""
+    told = read_json(path)
+    try:
+        cells = {axis: cell for axis, cell in told["axes"].items() if axis in wanted}
+        paths = {axis: path.parent / cell["items"] for axis, cell in cells.items()}
+    except (AttributeError, KeyError, TypeError) as error:
+        fix = "make one with `tether evaluate --out`"
+        raise UserError("there is no evaluation here", where=str(path), fix=fix) from error
+    # Evaluations from before there was a choice were judged by the rules.
+    before = cells["safety"].get("judge", "rules") if "safety" in cells else judge
+    if before != judge:
+        what = f"its safety was judged by {before}, which cannot be compared with {judge}"
+        raise UserError(what, where=str(path), fix="have both judged by one")
+    return {axis: read_items(items) for axis, items in paths.items()}
+
+
+def _axis_line(axis: str, cell: dict[str, Any]) -> str:
+    result = AxisResult(**{key: cell[key] for key in AxisResult.model_fields})
+    interval = f" [{result.ci95[0]:.3f}, {result.ci95[1]:.3f}]" if result.ci95 else ""
+    metrics = ", ".join(
+        f"{name} {value:.3f}{_STYLE if name == 'bits_per_byte' else ''}"
+        for name, value in result.metrics.items()
+        if value is not None
+    )
+    score = "not measured" if result.score is None else f"{result.score:.3f}{interval}, n {result.n}"
+    return f"{axis}: {score}{_moved(cell.get('against') or {})}" + (f"\n  {metrics}" if metrics else "")
+
+
+def _moved(change: dict[str, Any]) -> str:
+    if change.get("delta") is None:
+        return ""
+    chance = "" if change["p_value"] is None else f" (p {change['p_value']:.3g})"
+    kept = "" if change["retained"] is None else f", {change['retained']:.1%} of the right answers kept"
+    return f"; {change['delta']:+.3f} against before{chance}{kept}"

@@ -1,0 +1,82 @@
+"""Hold a LoRA that anything trained under a drift budget, without training."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tether import bases
+from tether.config import Budget, Training
+from tether.errors import UserError
+from tether.files import read_json, write_json
+from tether.methods.run import Run
+from tether.methods.tether import budgets, hold
+from tether.requirements import Requirement, check_requirements
+from tether.sources import load_training
+from tether.stages.outcome import Outcome, drift_lines, drifts
+from tether.training.certificate import CERTIFICATE_FILE, Certifier
+from tether.training.geometry import measure_geometry
+from tether.training.rewind import DialogueLoss, Rewind, select_drift
+from tether.training.update import AdapterUpdate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+def rewind(
+    base: str,
+    adapter: Path,
+    data: str,
+    out: Path,
+    budget: Budget | None = None,
+    anchors: Path | None = None,
+    requirements: Sequence[Requirement] = (),
+) -> Outcome:
+    """Rewind a LoRA until it fits the budget, and certify it.
+
+    Args:
+        base: What the adapter was trained on.
+        adapter: The LoRA's folder.
+        data: What it was trained on; a tenth of it is kept aside, to judge by.
+        out: Where the rewound adapter goes.
+        budget: Drift allowed in nats per token, for all anchor groups or by group.
+        anchors: The user's own anchors.
+        requirements: Of the certified drift.
+
+    Raises:
+        UserError: The adapter is no LoRA or does not fit the base, or ``out`` is taken.
+        RequirementNotMet: The certified drift misses a requirement.
+    """
+    if out.is_dir() and any(out.iterdir()):
+        raise UserError("the folder is not empty", where=str(out), fix="name another folder")
+    train, select = load_training(data, Training())
+    run = Run(bases.resolve(base), train, select, out, Training(), anchors_folder=anchors, data=data)
+    held = _rewound(run, adapter, budgets(budget, run.anchors.groups))
+    record = {
+        "base": run.base.name,
+        "revision": run.base.revision,
+        "adapter": str(adapter),
+        **run.seen,
+        **held,
+    }
+    write_json(out / bases.RECORD_FILE, record)
+    certificate = read_json(out / CERTIFICATE_FILE)
+    check_requirements(requirements, {"rewind": {"drift": drifts(certificate)}})
+    kept = f"{out}: {held['rewind']['alpha']:.0%} of the update, at a pull of {held['rewind']['pull']:.3g}"
+    text = "\n".join([kept, *drift_lines(certificate)])
+    return Outcome({"out": str(out), **record, "drift": certificate}, text)
+
+
+def _rewound(run: Run, adapter: Path, epsilons: dict[str, float]) -> dict[str, dict[str, Any]]:
+    """Write the rewound adapter and its certificate; returns what the record says of both."""
+    model = run.load("lora")
+    pad_id = run.tokenizer.pad_token_id
+    certifier = Certifier(model, run.anchors, pad_id, epsilons)
+    geometry = measure_geometry(run.live(model), run.train, run.anchors)
+    tuned = bases.put_lora(model, adapter)
+    domain_loss = partial(DialogueLoss(run.renderer, run.select), run.live(tuned))
+    drift = partial(select_drift, tuned, run.anchors, epsilons, pad_id)
+    held = hold(run, Rewind(AdapterUpdate(tuned), domain_loss, drift, epsilons, geometry), certifier, tuned)
+    tuned.save_pretrained(run.out)
+    return held
