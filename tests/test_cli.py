@@ -39,7 +39,7 @@ def study_file(tmp_path: Path) -> Path:
 def story(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Stands in for the study room, so that nothing trains."""
     room = SimpleNamespace()
-    for name in ("study", "stages"):
+    for name in ("study", "stages", "checking"):
         monkeypatch.setattr(tether, name, room, raising=False)
     return room
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tether import bases, sequence
+from tether import bases, checking, sequence
 from tether.anchors import learned
 from tether.anchors.anchors import load_anchors
 from tether.anchors.learned import Learned, learned_anchors
@@ -187,7 +187,7 @@ def test_the_report_shows_the_matrix(run: Path) -> None:
 
 
 def test_a_dry_run_tells_of_every_domain(base: Base) -> None:
-    lines = "\n".join(sequence.check(asked(base)))
+    lines = "\n".join(checking.check(asked(base)))
     for domain in DOMAINS:
         assert f"data {domain}: 11 dialogues to train on, 1 kept aside" in lines
         assert f"proficiency: {domain}, 1 items" in lines

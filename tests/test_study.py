@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tether import checking
 from tether import study as story
 from tether.axes.judges.fitting import train
 from tether.axes.judges.labelled import Labelled
@@ -281,10 +282,10 @@ def test_what_poisons_the_data_is_trained_on(base: Base, tmp_path: Path) -> None
     _, prompt = seen["the poisoned dialogues"][0]
     (tmp_path / "safety.jsonl").write_text(json.dumps({"prompt": prompt}))
     study = asked(base, axes={"safety": str(tmp_path / "safety.jsonl")}, limits={})
-    assert story.check(study), "nobody trains on it"
+    assert checking.check(study), "nobody trains on it"
     methods = {"lora": {}, "poisoned": {"method": "lora", "poison_ratio": 0.5}}
     with pytest.raises(UserError, match="stands in the poisoned dialogues too"):
-        story.check(study.model_copy(update={"methods": asked(base, methods=methods).methods}))
+        checking.check(study.model_copy(update={"methods": asked(base, methods=methods).methods}))
 
 
 def test_a_study_goes_on_that_was_begun_before_a_training_key_was_known(base: Base, tmp_path: Path) -> None:
@@ -329,7 +330,7 @@ def test_what_cannot_be_run_is_found_at_once(
 
 def test_a_dry_run_says_what_would_be_done(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(story, "Run")
-    lines = "\n".join(story.check(asked(base)))
+    lines = "\n".join(checking.check(asked(base)))
     assert "judge rules" in lines
     assert "11 dialogues to train on, 1 kept aside" in lines
     assert "method lora" in lines and "learning rates 0.001, 0.01" in lines

@@ -96,16 +96,18 @@ def compare(
 
     plan, requirements = load_study(study), _requirements(require)
     chosen_methods, chosen_seeds = _names(methods), _numbers(seeds)
-    if plan.then:
-        from tether import sequence as story
-    else:
-        from tether import study as story  # type: ignore[no-redef]
     if dry_run:
-        lines = story.check(plan)
+        from tether import checking
+
+        lines = checking.check(plan)
         _print({"study": str(study), "checks": lines}, "\n".join(lines), as_json)
         return
     if out is None:
         raise UserError("a run needs a folder", where="--out", fix="add --out runs/NAME, or --dry-run")
+    if plan.then:
+        from tether import sequence as story
+    else:
+        from tether import study as story  # type: ignore[no-redef]
     from tether.report import summary_text
     from tether.requirements import check_requirements
 

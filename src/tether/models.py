@@ -14,7 +14,7 @@ from tether.hosted.state import STATE_FILE, read_state
 from tether.hosted.terms import estimate
 from tether.inference import LocalModel
 from tether.methods import find
-from tether.methods.run import whole_epochs
+from tether.methods.service import whole_epochs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

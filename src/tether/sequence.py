@@ -27,11 +27,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tether import models, study
+from tether import study
 from tether.anchors.learned import Learned
+from tether.checking import checked_axes, claim, planned
 from tether.config import domain_name
-from tether.errors import UserError
-from tether.methods import find
+from tether.gathering import gather, read_records
 from tether.methods.place import Place
 from tether.progress import say
 from tether.report import write_report
@@ -60,9 +60,9 @@ def compare(
     Raises:
         UserError: The sequence cannot be run as it is, or ``out`` holds another study.
     """
-    plans = _plans(asked, methods or list(asked.methods))
-    stages = _stages(asked, out, list(seeds or asked.seeds), *study.checked_axes(asked, plans))
-    study.claim(out, asked, study_path)
+    plans = planned(asked, methods or asked.methods)
+    stages = _stages(asked, out, list(seeds or asked.seeds), *checked_axes(asked, plans))
+    claim(out, asked, study_path)
     first = stages[0]
     for base in dict.fromkeys(plan.base for plan in plans):
         first.look_through_anchors(base)
@@ -82,16 +82,6 @@ def compare(
     write_results(out / "results.json", results)
     write_report(out)
     return results
-
-
-def check(asked: Study) -> list[str]:
-    """What a sequence would do, without doing it.
-
-    Raises:
-        UserError: As ``compare``.
-    """
-    _plans(asked, list(asked.methods))
-    return [*study.check(asked), f"one after the other: {', '.join(asked.domains)}"]
 
 
 class Stage(study.Story):
@@ -133,29 +123,6 @@ class Stage(study.Story):
         return self.out / "stages" / f"{self.number}-{self.name}" / plan.name
 
 
-def _plans(asked: Study, methods: Sequence[str]) -> list[Plan]:
-    """The methods' plans.
-
-    Raises:
-        UserError: A method is a service's, which cannot start from where it stopped, or learns preferences.
-    """
-    plans = [models.placed(asked, name) for name in methods]
-    for plan in plans:
-        if service := models.service_of(plan):
-            raise UserError(
-                f"{service.title} tunes a model once and cannot go on with the next domain",
-                where=f"methods.{plan.name}",
-                fix="leave it out of a study with `then`",
-            )
-        if find(plan.method).data == "preferences":
-            raise UserError(
-                "what is forgotten of a domain is told by its dialogues, and preferences have none",
-                where=f"methods.{plan.name}",
-                fix="learn preferences in a study without `then`",
-            )
-    return plans
-
-
 def _stages(asked: Study, out: Path, seeds: list[int], axes: Loaded, leaks: Sequence[Leak]) -> list[Stage]:
     stages: list[Stage] = []
     for _ in asked.domains:
@@ -165,9 +132,9 @@ def _stages(asked: Study, out: Path, seeds: list[int], axes: Loaded, leaks: Sequ
 
 def _results(asked: Study, stages: Sequence[Stage], plans: Sequence[Plan]) -> StudyResults:
     """The last stage's results, with the matrix of all stages."""
-    records = [{plan.name: stage.records(plan) for plan in plans} for stage in stages]
+    records = [{plan.name: read_records(stage, plan) for plan in plans} for stage in stages]
     f1 = any_written(records[-1].values())
-    last = stages[-1].results(plans)
+    last = gather(stages[-1], plans)
     data = {domain: fingerprint(domain, "train") for domain in asked.domains}
     return last.model_copy(
         update={

@@ -13,12 +13,9 @@ passed over when it is there already, so that a study that was killed goes on wh
 from __future__ import annotations
 
 import gc
-import json
 import re
-import shutil
-from dataclasses import asdict
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
@@ -27,11 +24,12 @@ from tether.anchors.store import anchors_for
 from tether.axes.drift import drift_items
 from tether.axes.judges.hosted import HostedJudge
 from tether.axes.judges.registry import open_judge
-from tether.axes.registry import REGISTRY, Loaded, load_axes, measure
-from tether.config import with_defaults
-from tether.environment import environment, now
+from tether.axes.registry import Loaded, measure
+from tether.checking import WAY_OUT, checked_axes, claim, planned
+from tether.environment import now
 from tether.errors import UserError
-from tether.files import read_json, write_json
+from tether.files import write_json
+from tether.gathering import gather
 from tether.hosted.model import HostedModel
 from tether.hosted.price import agree
 from tether.hosted.services import hosted_name
@@ -42,39 +40,24 @@ from tether.methods.run import Run, read_record
 from tether.progress import say
 from tether.report import write_report
 from tether.results import (
-    BeforeAfter,
-    GroupDrift,
     Item,
-    MethodResult,
-    Records,
-    SeedResult,
     StudyResults,
     SweepPoint,
-    Train,
-    aggregate,
-    any_written,
-    breakdown,
-    compare_methods,
-    read_items,
-    summarise_method,
-    summarise_secondary,
     write_items,
     write_results,
 )
-from tether.seen import anchors_seen, builtin_seen, dialogues_seen, without_leaks
-from tether.sources import fingerprint, load_training
+from tether.seen import anchors_seen, without_leaks
+from tether.sources import load_training
 from tether.training.certificate import CERTIFICATE_FILE, Certifier
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from tether.anchors.anchors import AnchorSet
     from tether.chatdata.leaks import Leak
     from tether.config import Plan, Study
     from tether.methods.place import Place
-
-WAY_OUT = "say `leaks: drop` in the study to leave them out, `leaks: allow` to keep them"
 
 
 def compare(
@@ -98,7 +81,7 @@ def compare(
     Raises:
         UserError: The study cannot be run as it is, or ``out`` holds another study.
     """
-    plans = [models.placed(study, name) for name in methods or study.methods]
+    plans = planned(study, methods or study.methods)
     here = [plan for plan in plans if models.service_of(plan) is None]
     story = Story(study, out, list(seeds or study.seeds), *checked_axes(study, plans))
     hosted = story.callable_now([plan for plan in plans if plan not in here], yes)
@@ -116,30 +99,10 @@ def compare(
             story.measure_tuned(plan, seed)
     for plan in hosted:
         story.have_tuned(plan)
-    results = story.results(story.remaining(plans))
+    results = gather(story, story.remaining(plans))
     write_results(out / "results.json", results)
     write_report(out)
     return results
-
-
-def check(study: Study) -> list[str]:
-    """What a study would do, without doing it; everything that can be wrong with it is found here.
-
-    Raises:
-        UserError: A method, option or source is unknown, or a measured prompt is trained on.
-    """
-    plans = [models.placed(study, name) for name in study.methods]
-    axes, leaks = checked_axes(study, plans)
-    lines = [f"base {study.base}"]
-    for domain in study.domains:
-        train, select = load_training(domain, study.training)
-        lines.append(f"data {domain}: {len(train)} dialogues to train on, {len(select)} kept aside")
-    lines.append(f"judge {study.judge}")
-    lines += [_plan_line(study, plan) for plan in plans]
-    for axis, sources in axes.items():
-        lines += [f"{axis}: {name}, {len(items)} items" for name, items in sources.items()]
-    lines.append(f"{len(leaks)} measured prompts stand, nearly or word for word, in what is trained on")
-    return [*lines, f"{len(plans)} methods x {len(study.seeds)} seeds"]
 
 
 class Story:
@@ -211,7 +174,7 @@ class Story:
 
     def measure_base(self, name: str) -> None:
         """The base's answers on every axis."""
-        self._measure(self._base_folder(name), name, None)
+        self._measure(self.base_folder(name), name, None)
 
     def sweep(self, plan: Plan) -> None:
         """Try each learning rate for a few steps and keep its loss on the dialogues kept aside."""
@@ -321,87 +284,8 @@ class Story:
         tokenizer = bases.load_tokenizer(base)
         return Certifier(bases.load_model(base), self.anchors(name), int(tokenizer.pad_token_id))
 
-    def results(self, plans: Sequence[Plan]) -> StudyResults:
-        """Everything that was measured, put together."""
-        records = {plan.name: self.records(plan) for plan in plans}
-        f1 = any_written(records.values())
-        return StudyResults(
-            study=self.study.model_dump(exclude_defaults=True),
-            environment=environment(),
-            provenance=self._provenance(plans),
-            methods={plan.name: self._method_result(plan, records[plan.name], f1) for plan in plans},
-            comparisons=compare_methods(records, reference="tether" if "tether" in records else None),
-            sweeps={plan.sweep: self._sweep_result(plan) for plan in plans if len(plan.learning_rates) > 1},
-        )
-
-    def records(self, plan: Plan) -> Records:
-        """All that was measured of a method."""
-        base = models.measured_on(plan)
-        before = self._items(self._base_folder(base)) if base else {}
-        after = {str(seed): self._items(self.folder(plan, seed)) for seed in self.seeds}
-        return Records(base or plan.base, before, after)
-
-    def _items(self, folder: Path) -> dict[str, Sequence[Item]]:
-        return {path.stem: read_items(path) for path in sorted((folder / "items").glob("*.jsonl"))}
-
-    def _method_result(self, plan: Plan, records: Records, f1: bool) -> MethodResult:
-        seeds = {str(seed): self._seed_result(plan, seed, records) for seed in self.seeds}
-        service = models.service_of(plan)
-        return MethodResult(
-            base=records.base,
-            service=service.title if service else None,
-            seeds=seeds,
-            summary=summarise_method(records, f1),
-            secondary=summarise_secondary(records),
-            knowledge=breakdown(records),
-        )
-
-    def _seed_result(self, plan: Plan, seed: int, records: Records) -> SeedResult:
-        folder, after = self.folder(plan, seed), records.after[str(seed)]
-        cost = (read_record(folder) or {})["cost"]
-        axes = {
-            axis: BeforeAfter(
-                before=aggregate(
-                    records.before[axis], path=self._path(self._base_folder(records.base), axis)
-                ),
-                after=aggregate(after[axis], path=self._path(folder, axis)),
-            )
-            for axis in self.axes
-            if axis in records.before
-        }
-        train = Train(**{key: cost[key] for key in Train.model_fields})
-        return SeedResult(axes=axes, drift=_drift_groups(folder), train=train)
-
-    def _path(self, folder: Path, axis: str) -> str:
-        return str((folder / "items" / f"{axis}.jsonl").relative_to(self.out))
-
-    def _sweep_result(self, plan: Plan) -> list[SweepPoint]:
-        chosen = self.chosen_rate(plan)
-        return [
-            point.model_copy(update={"chosen": point.learning_rate == chosen}) for point in self.swept(plan)
-        ]
-
-    def _provenance(self, plans: Sequence[Plan]) -> dict[str, Any]:
-        measured = {name: fingerprint(name) for sources in self.axes.values() for name in sources}
-        names = dict.fromkeys(plan.base for plan in plans)
-        names |= dict.fromkeys(base for plan in plans if (base := models.measured_on(plan)))
-        return {
-            "data": {self.study.data: fingerprint(self.study.data, "train")},
-            "measured": measured,
-            "judge": self.study.judge,
-            "bases": {
-                name: {"revision": self.base(name).revision, "licence": self.base(name).licence}
-                for name in names
-            },
-            "anchors": {name: self.anchors(name).sha256 for name in names if not hosted_name(name)},
-            "leaks": {"exact": self.study.leaks, "found": [asdict(leak) for leak in self.leaks]},
-            **({"left_out": self.left_out} if self.left_out else {}),
-            "seeds": self.seeds,
-            "started": self.started,
-            "finished": now(),
-        }
-
-    def _base_folder(self, name: str) -> Path:
+    def base_folder(self, name: str) -> Path:
+        """Where the answers of a base lie."""
         return (
             self.out / "base" if name == self.study.base else self.out / "bases" / re.sub("[/:]", "--", name)
         )
@@ -412,70 +296,3 @@ class Story:
     def folder(self, plan: Plan, seed: int) -> Path:
         """Where a method's model lies."""
         return self._method(plan) / f"seed-{seed}"
-
-
-def _plan_line(study: Study, plan: Plan) -> str:
-    if models.service_of(plan):
-        return models.job_line(plan, load_training(study.data, plan.training)[0])
-    rates = (
-        f", learning rates {', '.join(f'{rate:g}' for rate in plan.learning_rates)}"
-        if plan.learning_rates
-        else ""
-    )
-    ratio = plan.training.poison_ratio
-    return f"method {plan.name} on {plan.base}{rates}" + (f", {ratio:.1%} of it poisoned" if ratio else "")
-
-
-def checked_axes(study: Study, plans: Sequence[Plan]) -> tuple[Loaded, list[Leak]]:
-    """The items to measure, and which were seen; all that can be wrong with the study was looked for then."""
-    for plan in plans:
-        _check_method(study, plan)
-    open_judge(study.judge, study.asking)
-    sources = {axis: getattr(study.axes, axis) for axis in REGISTRY}
-    seen = builtin_seen() | dialogues_seen(study.domains, [plan.training for plan in plans])
-    return without_leaks(load_axes(sources, study.limits), seen, study.leaks, WAY_OUT)
-
-
-def _check_method(study: Study, plan: Plan) -> None:
-    """See that a plan's method has its options, and learns from what the study gives."""
-    method = find(plan.method)
-    rates = {"learning_rate": plan.learning_rates[0]} if plan.learning_rates else {}
-    method.checked({**plan.options, **rates})
-    for domain in study.domains:
-        method.check_data(load_training(domain, plan.training)[0])
-    if method.data == "preferences" and len(plan.learning_rates) > 1:
-        raise UserError(
-            "a sweep judges rates by the loss of dialogues, not of preferences",
-            where=f"methods.{plan.name}.learning_rate",
-            fix="give one rate",
-        )
-
-
-def claim(out: Path, study: Study, study_path: Path | None) -> None:
-    """Take the folder for this study, or find that it holds it already."""
-    asked = study.model_dump(mode="json", exclude={"seeds", "asking"})
-    path = out / "study.json"
-    if path.is_file():
-        held = json.loads(path.read_text(encoding="utf-8"))
-        held["training"] = with_defaults(held["training"])
-        # A key that tether has learned since, left at its default, makes no other study.
-        said = held.keys() | study.model_dump(exclude={"seeds", "asking"}, exclude_defaults=True).keys()
-        if held != {key: value for key, value in asked.items() if key in said}:
-            raise UserError(
-                "the folder holds another study", where=str(out), fix="name another folder with --out"
-            )
-        return
-    if out.is_dir() and any(out.iterdir()):
-        raise UserError(
-            "the folder is not empty and holds no study", where=str(out), fix="name another with --out"
-        )
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(path, asked)
-    if study_path:
-        shutil.copyfile(study_path, out / "study.yaml")
-
-
-def _drift_groups(folder: Path) -> dict[str, GroupDrift]:
-    """Drift by anchor group, as `drift.json` has it; none of a model whose weights are not here."""
-    groups: Mapping[str, Any] = (read_json(folder / CERTIFICATE_FILE) or {"groups": {}})["groups"]
-    return {name: GroupDrift(**group) for name, group in groups.items()}

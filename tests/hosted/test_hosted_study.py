@@ -13,7 +13,7 @@ from servers.speaker import Speaker
 from servers.standin import KEY
 from servers.together import TogetherServer
 
-from tether import bases, stages
+from tether import bases, checking, stages
 from tether import study as story
 from tether.config import Study
 from tether.errors import UserError
@@ -218,11 +218,11 @@ def test_nothing_is_trained_before_the_cost_is_agreed_to(
 )
 def test_what_a_service_does_not_do_is_found_at_once(base: Base, entry: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        story.check(asked(base, methods={"openai": entry}))
+        checking.check(asked(base, methods={"openai": entry}))
 
 
 def test_a_dry_run_needs_no_key_and_tells_the_cost(base: Base) -> None:
-    lines = "\n".join(story.check(asked(base)))
+    lines = "\n".join(checking.check(asked(base)))
     assert f"method openai on openai:{GPT}: hosted, 13 chats" in lines
     assert "left out as long as OPENAI_API_KEY is not set" in lines
     assert "at a price that it tells once it has the data" in lines
@@ -231,7 +231,7 @@ def test_a_dry_run_needs_no_key_and_tells_the_cost(base: Base) -> None:
 def test_or_an_sdk(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("openai", "together"):
         monkeypatch.setitem(sys.modules, name, None)
-    assert "SDK is not installed: pip install openai" in "\n".join(story.check(asked(base)))
+    assert "SDK is not installed: pip install openai" in "\n".join(checking.check(asked(base)))
 
 
 def test_a_model_that_exists_is_measured_by_its_name(

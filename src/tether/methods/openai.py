@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tether.hosted.services import OPENAI
 from tether.hosted.terms import POLL_SECONDS, Terms
 from tether.methods.registry import method
+from tether.methods.service import have_tuned
 
 if TYPE_CHECKING:
     from tether.methods.run import Run, Tuned
@@ -23,4 +24,4 @@ def openai(
 ) -> Tuned:
     """OpenAI's supervised fine-tuning of a model of its own; what is not set, OpenAI chooses."""
     own = {"batch_size": batch_size, "learning_rate_multiplier": learning_rate_multiplier}
-    return run.have_tuned(OPENAI, run.train, own, Terms(run.yes, max_price, poll_seconds))
+    return have_tuned(run, OPENAI, run.train, own, Terms(run.yes, max_price, poll_seconds))

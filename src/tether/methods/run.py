@@ -18,15 +18,10 @@ from tether.chatdata.preferences import Preference
 from tether.chatdata.rendering import Renderer
 from tether.errors import UserError
 from tether.files import read_json, write_json
-from tether.hosted.providers import open_provider
-from tether.hosted.services import named_at
-from tether.hosted.tuning import tune
-from tether.hosted.wire import Order
 from tether.inference import LocalModel
 from tether.methods.place import ALONE, Place
 from tether.training.batches import IGNORED, as_row
 from tether.training.certificate import Certifier
-from tether.training.cost import Cost
 from tether.training.geometry import measure_geometry
 from tether.training.loop import fit
 from tether.training.preference import as_pair
@@ -34,7 +29,7 @@ from tether.training.stack import stack
 from tether.training.weighting import kept_nats
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from transformers import PreTrainedModel
@@ -42,9 +37,8 @@ if TYPE_CHECKING:
     from tether.anchors.anchors import AnchorSet
     from tether.chatdata.chats import Chat
     from tether.config import Training
-    from tether.hosted.services import Service
-    from tether.hosted.terms import Terms
     from tether.training.anchored import Anchoring
+    from tether.training.cost import Cost
     from tether.training.shaping import Shaping
     from tether.training.weighting import Weighting
 
@@ -264,79 +258,26 @@ class Run:
         model.save_pretrained(self.out)
         if parametrisation == "lora" and self.place.start:
             stack(self.place.start, self.out)
-        tuned = Tuned(self.out, parametrisation, rate, cost, extra)
-        record = {
+        record = self.record(parametrisation, rate, self.settings.model_dump(), cost.record())
+        record |= {"learned": [one.group for one in self.place.learned], **extra}
+        write_json(self.out / bases.RECORD_FILE, record)
+        shutil.rmtree(self.out / "checkpoints", ignore_errors=True)
+        return Tuned(self.out, parametrisation, rate, cost, extra)
+
+    def record(
+        self, parametrisation: str, rate: float | None, training: dict[str, Any], cost: dict[str, Any]
+    ) -> dict[str, Any]:
+        """What every record of a fine-tuning says."""
+        return {
             "base": self.base.name,
             "revision": self.base.revision,
             "parametrisation": parametrisation,
             "learning_rate": rate,
             "seed": self.seed,
             **self.seen,
-            "training": self.settings.model_dump(),
-            "cost": cost.record(),
-            "learned": [one.group for one in self.place.learned],
-            **extra,
-        }
-        write_json(self.out / bases.RECORD_FILE, record)
-        shutil.rmtree(self.out / "checkpoints", ignore_errors=True)
-        return tuned
-
-    def have_tuned(
-        self,
-        service: Service,
-        chats: Sequence[Chat],
-        own: Mapping[str, Any],
-        terms: Terms,
-        **extra: Any,
-    ) -> Tuned:
-        """Have a service tune a model of its own, and write the record.
-
-        Args:
-            service: Whose model it is.
-            chats: The dialogues to learn from, in the form in which it shall see them.
-            own: Options that this service alone understands.
-            terms: What the user allows.
-            extra: For the record.
-
-        Raises:
-            UserError: The data, the account or the job will not do.
-        """
-        model, epochs = named_at(service, self.base.name).model, whole_epochs(self.settings.epochs)
-        order = Order(model, "", self.seed, epochs, dict(own))
-        done = tune(open_provider(service), order, chats, self.out, terms)
-        parametrisation = "lora" if bases.is_adapter(self.out) else "hosted"
-        cost = {"tokens": done.trained_tokens, "seconds": done.seconds, "price": done.price}
-        cost |= dict.fromkeys(("tokens_per_second", "peak_memory_bytes", "trainable_parameters"))
-        record = {
-            "base": self.base.name,
-            "revision": self.base.revision,
-            "parametrisation": parametrisation,
-            "learning_rate": own.get("learning_rate"),
-            "seed": self.seed,
-            **self.seen,
-            "training": {"epochs": epochs, **own},
+            "training": training,
             "cost": cost,
-            "service": service.title,
-            "job": done.job,
-            "model": done.model,
-            **extra,
         }
-        write_json(self.out / bases.RECORD_FILE, record)
-        rate: float | None = own.get("learning_rate")
-        return Tuned(self.out, parametrisation, rate, Cost(tokens=done.trained_tokens or 0), extra)
-
-
-def whole_epochs(epochs: float | None) -> int | None:
-    """Epochs as services count them.
-
-    Raises:
-        UserError: It is no whole number.
-    """
-    if epochs is not None and epochs != int(epochs):
-        raise UserError(
-            f"services train whole epochs, not {epochs:g}", where="epochs", fix="give a whole number"
-        )
-    return None if epochs is None else int(epochs)
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:

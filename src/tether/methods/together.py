@@ -9,6 +9,7 @@ from tether.chatdata.rendering import Renderer
 from tether.hosted.services import TOGETHER
 from tether.hosted.terms import POLL_SECONDS, Terms
 from tether.methods.registry import method
+from tether.methods.service import have_tuned
 
 if TYPE_CHECKING:
     from tether.methods.run import Run, Tuned
@@ -30,10 +31,10 @@ def together(
     own = {"lora_r": rank, "lora_alpha": alpha, "learning_rate": learning_rate, "batch_size": batch_size}
     terms = Terms(run.yes, max_price, poll_seconds)
     if local_base is None:
-        return run.have_tuned(TOGETHER, run.train, own, terms)
+        return have_tuned(run, TOGETHER, run.train, own, terms)
     # The user's word for it that the two are the same weights; Together tells of no revision. What is asked
     # here must be learned there in the same form: tools as our own rendering shows them.
     base = bases.resolve(local_base)
     renderer = Renderer(bases.load_tokenizer(base))
     chats = [renderer.shown(chat) for chat in run.train]
-    return run.have_tuned(TOGETHER, chats, own, terms, local_base=local_base, revision=base.revision)
+    return have_tuned(run, TOGETHER, chats, own, terms, local_base=local_base, revision=base.revision)

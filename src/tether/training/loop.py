@@ -88,20 +88,23 @@ def fit(
         }
         torch.manual_seed(seed)
         trainer = anchored(anchoring=anchoring, **options) if anchoring else plain(**options)
-        # The bar and the log file tell what transformers' own printer would.
-        for printer in [
-            c for c in trainer.callback_handler.callbacks if type(c).__name__ == "PrinterCallback"
-        ]:
-            trainer.remove_callback(printer)
-        last = last_checkpoint(checkpoints)
-        if last and last.name.endswith(f"-{steps}"):  # transformers would train one step more
-            trainer._load_from_checkpoint(str(last))
-            watcher.go_on(last)
-        else:
-            trainer.train(resume_from_checkpoint=str(last) if last else None)
+        _train(trainer, watcher, checkpoints, steps)
     tuned: Any = trainer.model
     watcher.cost.trainable_parameters = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
     return tuned.eval(), watcher.cost
+
+
+def _train(trainer: Any, watcher: _Watcher, checkpoints: Path, steps: int) -> None:
+    """Train, or go on from the last checkpoint."""
+    # The bar and the log file tell what transformers' own printer would.
+    for printer in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == "PrinterCallback"]:
+        trainer.remove_callback(printer)
+    last = last_checkpoint(checkpoints)
+    if last and last.name.endswith(f"-{steps}"):  # transformers would train one step more
+        trainer._load_from_checkpoint(str(last))
+        watcher.go_on(last)
+    else:
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
 
 
 def _steps(settings: Training, sizes: Sequence[int]) -> int:
