@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -13,9 +14,11 @@ from safetensors.torch import load_file
 
 from tether import bases
 from tether.agent.preferences import preferences
+from tether.anchors.learned import Learned
 from tether.chatdata.chats import split_select
 from tether.errors import UserError
 from tether.methods import find, registry
+from tether.methods.place import Place
 from tether.methods.run import Run, read_record
 
 if TYPE_CHECKING:
@@ -28,12 +31,13 @@ if TYPE_CHECKING:
     from tether.methods import Method
 
 RATE = {"learning_rate": 5e-3}  # high enough for four steps to leave a mark in bfloat16
+OPTIONS: dict[str, dict[str, Any]] = {"shira": {"rank": 4}}  # the default has more weights than this base
 
 
 def train(method: Method, base: Base, chats: list[Chat], out: Path, settings: Training) -> Run:
     given = preferences(chats) if method.data == "preferences" else chats
     run = Run(base, *split_select(given), out, settings, seed=3)
-    method(run, RATE)
+    method(run, RATE | OPTIONS.get(method.name, {}))
     return run
 
 
@@ -106,7 +110,7 @@ def test_it_leaves_a_record_and_no_checkpoints(whole: Run) -> None:
     found, cost = record(whole), record(whole)["cost"]
     assert (found["base"], found["revision"]) == (whole.base.name, whole.base.revision)
     assert (found["seed"], found["learning_rate"]) == (3, RATE["learning_rate"])
-    assert found["parametrisation"] in ("lora", "full")
+    assert found["parametrisation"] in ("lora", "adapter", "full")
     assert len(cost["step_seconds"]) == 4
     assert all(cost[key] > 0 for key in ("tokens", "trainable_parameters", "peak_memory_bytes", "seconds"))
     assert not (whole.out / "checkpoints").exists()
@@ -123,6 +127,7 @@ def test_the_same_seed_gives_the_same_weights(
 
 
 STOPPED_AT_THREE = """
+import json
 import sys
 from pathlib import Path
 from tether import bases
@@ -134,7 +139,7 @@ from tether.methods import find
 from tether.methods.run import Run
 from tether.training.trainer import TokenBatched
 
-base, method, out, settings = sys.argv[1:]
+base, method, out, settings, options = sys.argv[1:]
 step = TokenBatched.training_step
 
 
@@ -150,7 +155,7 @@ chats = generate(24, seed=1, split="train")
 given = preferences(chats) if find(method).data == "preferences" else chats
 training = Training.model_validate_json(settings)
 run = Run(bases.resolve(base), *split_select(given), Path(out), training, seed=3)
-find(method)(run, {"learning_rate": 5e-3})
+find(method)(run, json.loads(options))
 """
 
 
@@ -158,8 +163,9 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     method: Method, whole: Run, hotels: list[Chat], quick: Training, tmp_path: Path
 ) -> None:
     out, settings = tmp_path / "run", quick.model_dump_json(exclude_unset=True)
+    options = json.dumps(RATE | OPTIONS.get(method.name, {}))
     process = subprocess.Popen(
-        [sys.executable, "-c", STOPPED_AT_THREE, whole.base.name, method.name, str(out), settings],
+        [sys.executable, "-c", STOPPED_AT_THREE, whole.base.name, method.name, str(out), settings, options],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -192,3 +198,30 @@ def test_what_it_does_not_learn_from_is_told_of(
     with pytest.raises(UserError, match=message):
         find(name)(Run(base, *split_select(given), tmp_path, quick), {})
     assert not list(tmp_path.iterdir())
+
+
+def test_an_adapter_on_top_of_a_learned_domain_leaves_as_a_whole_model(
+    base: Base, anchors: AnchorSet, hotels: list[Chat], quick: Training, tmp_path: Path
+) -> None:
+    first = train(find("lora"), base, hotels, tmp_path / "first", quick)
+    place = Place([Learned("hotels", first.out, hotels)], 2)
+    after = Run(base, *split_select(hotels), tmp_path / "second", quick, place=place)
+    find("dora")(after, RATE)
+    assert (after.out / "config.json").is_file()
+    both = logits(bases.load_tuned(base, after.out), after.tokenizer)
+    assert not torch.allclose(both, logits(bases.load_tuned(base, first.out), after.tokenizer), atol=0.1)
+
+
+def test_an_adapter_does_not_train_all_weights(
+    base: Base, hotels: list[Chat], quick: Training, tmp_path: Path
+) -> None:
+    settings = quick.model_copy(update={"parametrisation": "full"})
+    with pytest.raises(UserError, match="is an adapter and cannot train all weights"):
+        find("dora")(Run(base, *split_select(hotels), tmp_path, settings), {})
+
+
+def test_an_adapter_that_does_not_fit_the_base_is_told_of(
+    base: Base, hotels: list[Chat], quick: Training, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="PEFT cannot put this adapter on the model"):
+        find("shira")(Run(base, *split_select(hotels), tmp_path, quick), {"rank": 4000})

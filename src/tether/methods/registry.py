@@ -110,7 +110,19 @@ def method(
 def registry() -> list[Method]:
     """All methods, in the order in which a reader meets them."""
     # Importing registers.
-    from tether.methods import baselines, dpo, openai, replay, tether, together, weighted  # noqa: F401
+    from tether.methods import (  # noqa: F401
+        baselines,
+        dpo,
+        fixed,
+        null_space,
+        openai,
+        peft_adapters,
+        replay,
+        scaled,
+        tether,
+        together,
+        weighted,
+    )
 
     order = [found for found in _METHODS.values() if found.service is None]
     return order + [found for found in _METHODS.values() if found.service is not None]

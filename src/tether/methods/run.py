@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from peft import LoraConfig
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from transformers import PreTrainedModel
+    from peft import PeftConfig
+    from transformers import PreTrainedModel, TrainerCallback
 
     from tether.anchors.anchors import AnchorSet
     from tether.chatdata.chats import Chat
     from tether.config import Training
     from tether.training.anchored import Anchoring
     from tether.training.cost import Cost
-    from tether.training.shaping import Shaping
     from tether.training.weighting import Weighting
 
 # The pilot's, and of the order that papers use for models of billions. A small model takes more (of a LoRA on
 # 135M parameters 2e-3 learned most, benchmarks/first-study), so a study that compares methods sweeps.
-OWN_RATES = {"lora": 5e-4, "full": 3e-5}
+OWN_RATES = {"lora": 5e-4, "adapter": 5e-4, "full": 3e-5}
 
 
 @dataclass
@@ -53,7 +53,8 @@ class Tuned:
 
     Attributes:
         folder: Holds a PEFT adapter, or a whole model.
-        parametrisation: "lora", "full", or "hosted" where the weights stay at a service.
+        parametrisation: "lora", another "adapter" of PEFT's, "full", or "hosted" where the weights stay at a
+            service.
         learning_rate: The peak rate it was trained at; None where a service chose it.
         cost: What training took; of a service's, the tokens alone are known.
         extra: What else the method tells of itself, for the record.
@@ -156,17 +157,19 @@ class Run:
         *,
         rank: int = 16,
         alpha: int = 32,
+        adapter: PeftConfig | None = None,
         anchoring: Anchoring | None = None,
-        shaping: Shaping | None = None,
+        callbacks: Sequence[TrainerCallback] = (),
         beta: float | None = None,
         weighting: Weighting | None = None,
     ) -> tuple[PreTrainedModel, Cost, float]:
         """Train; returns the model, what it cost and the rate it was trained at.
 
-        With ``beta``, DPO's, from preferences; with a ``weighting``, by what the base thinks of rows.
+        With ``beta``, DPO's, from preferences; with a ``weighting``, by what the base thinks of rows; with an
+        ``adapter``, that one instead of a LoRA of all linear layers.
         """
         rate = learning_rate or OWN_RATES[parametrisation]
-        adapter = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+        lora = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
         tuned, cost = fit(
             model,
             self.tokenizer,
@@ -176,9 +179,9 @@ class Run:
             learning_rate=rate,
             seed=self.seed,
             label=f"Training {self.out.parent.name if self.out.name.startswith('seed-') else self.out.name}",
-            adapter=adapter if parametrisation == "lora" else None,
+            adapter=None if parametrisation == "full" else adapter or lora,
             anchoring=anchoring,
-            shaping=shaping,
+            callbacks=callbacks,
             beta=beta,
         )
         return tuned, cost, rate
@@ -254,6 +257,10 @@ class Run:
         """Write the tuned model and its record, and only then let the checkpoints go."""
         if parametrisation == "full":
             bases.to_bfloat16(model)  # as the base had it; the float32 was for the optimizer
+            self.tokenizer.save_pretrained(self.out)
+        elif parametrisation == "adapter" and self.place.start:
+            # Only plain LoRAs can be told apart from the start and stacked upon it.
+            model = cast("Any", model).merge_and_unload()
             self.tokenizer.save_pretrained(self.out)
         model.save_pretrained(self.out)
         if parametrisation == "lora" and self.place.start:

@@ -130,7 +130,7 @@ def under_budget(
         rank=rank,
         alpha=alpha,
         anchoring=holding.anchoring(run.anchors, multipliers),
-        shaping=shaping,
+        callbacks=[shaping] if shaping else (),
         beta=beta,
         weighting=weighting,
     )

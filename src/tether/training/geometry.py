@@ -148,11 +148,15 @@ def geometry_of_rows(
     model: PreTrainedModel, rows: Sequence[Sequence[int]], anchors: AnchorSet, pad_id: int
 ) -> Geometry:
     """As ``measure_geometry``, of a domain that is token ids already."""
-    domain = _moments(model, rows, pad_id, "the domain")
+    return Geometry(_moments(model, rows, pad_id, "the domain"), anchor_moments(model, anchors, pad_id))
+
+
+def anchor_moments(model: PreTrainedModel, anchors: AnchorSet, pad_id: int) -> Moments:
+    """The inputs' second moments on the anchors' train split, every group counting alike."""
     groups = [
         _moments(model, _anchor_rows(anchors, group), pad_id, f"{group} anchors") for group in anchors.groups
     ]
-    return Geometry(domain, average(groups))
+    return average(groups)
 
 
 def _moments(model: PreTrainedModel, rows: Sequence[Sequence[int]], pad_id: int, what: str) -> Moments:

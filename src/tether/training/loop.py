@@ -12,6 +12,7 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from trl import DPOConfig, SFTConfig
 
+from tether.errors import UserError
 from tether.progress import Task, task
 from tether.training.anchored import AnchoredTrainer, Anchoring
 from tether.training.cost import Cost, peak_memory, reset_peak_memory
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from tether.config import Training
-    from tether.training.shaping import Shaping
 
 
 TRAINERS: dict[str, tuple[Any, Any]] = {
@@ -48,7 +48,7 @@ def fit(
     label: str,
     adapter: PeftConfig | None = None,
     anchoring: Anchoring | None = None,
-    shaping: Shaping | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
     beta: float | None = None,
 ) -> tuple[PreTrainedModel, Cost]:
     """Train ``model`` in place and return it (wrapped by PEFT where ``adapter`` is given) with what it cost.
@@ -66,8 +66,11 @@ def fit(
         label: Shown on the progress bar.
         adapter: PEFT config, or None to train all weights.
         anchoring: Anchors and budget, or None for the domain loss alone.
-        shaping: What each step's update is multiplied with, or None to leave it.
+        callbacks: What the method does around each step.
         beta: DPO's, where the rows are pairs.
+
+    Raises:
+        UserError: The adapter does not fit the model.
     """
     plain, anchored = TRAINERS["chats" if beta is None else "preferences"]
     steps = _steps(settings, [plain.size(row) for row in rows])
@@ -82,12 +85,19 @@ def fit(
             "train_dataset": Dataset.from_list(list(rows)),
             "processing_class": tokenizer,
             "peft_config": adapter,
-            "callbacks": [watcher, shaping] if shaping else [watcher],
+            "callbacks": [watcher, *callbacks],
             "batch_tokens": settings.batch_tokens,
             "cost": watcher.cost,
         }
         torch.manual_seed(seed)
-        trainer = anchored(anchoring=anchoring, **options) if anchoring else plain(**options)
+        try:
+            trainer = anchored(anchoring=anchoring, **options) if anchoring else plain(**options)
+        except ValueError as error:
+            if adapter is None:
+                raise
+            raise UserError(
+                f"PEFT cannot put this adapter on the model ({error})", fix="give the method other options"
+            ) from error
         _train(trainer, watcher, checkpoints, steps)
     tuned: Any = trainer.model
     watcher.cost.trainable_parameters = sum(p.numel() for p in tuned.parameters() if p.requires_grad)

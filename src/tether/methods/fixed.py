@@ -1,0 +1,37 @@
+"""Anchors in the loss at a fixed weight: what tether is without budget, geometry and rewind."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from tether.methods.registry import method
+from tether.training.anchored import Anchoring
+from tether.training.budget import LARGEST, SMALLEST, Budget
+
+if TYPE_CHECKING:
+    from tether.methods.run import Run, Tuned
+
+
+@method("kl-fixed", paper="arXiv:1606.09282")
+def kl_fixed(
+    run: Run,
+    *,
+    weight: Annotated[float, Field(ge=SMALLEST, le=LARGEST)] = 1.0,
+    rank: int = 16,
+    alpha: int = 32,
+    learning_rate: float | None = None,
+    anchor_every: int = 2,
+    anchor_tokens: int = 384,
+) -> Tuned:
+    """LoRA with the drift on tether's anchors in its loss, at a fixed weight: learning without forgetting."""
+    parametrisation = run.parametrisation("lora")
+    # No drift is above an infinite budget, and at a rate of nothing no multiplier moves.
+    fixed = Budget(dict.fromkeys(run.anchors.groups, math.inf), start=weight, rate=0.0, memory=0.0, aim=1.0)
+    anchoring = Anchoring(run.anchors, fixed, every=anchor_every, tokens=anchor_tokens)
+    model, cost, rate = run.fit(
+        run.load(parametrisation), parametrisation, learning_rate, rank=rank, alpha=alpha, anchoring=anchoring
+    )
+    return run.finish(model, parametrisation, rate, cost, anchors_sha256=run.anchors.sha256)
