@@ -119,12 +119,21 @@ def adapted(
     Raises:
         UserError: The settings ask for all weights.
     """
+    refuse_all_weights(run)
+    model = model or run.load(kind)
+    tuned, cost, rate = run.fit(model, kind, learning_rate, adapter=adapter, callbacks=callbacks)
+    return run.finish(tuned, kind, rate, cost)
+
+
+def refuse_all_weights(run: Run) -> None:
+    """See that the settings do not ask for what an adapter cannot do.
+
+    Raises:
+        UserError: They ask for all weights.
+    """
     if run.settings.parametrisation == "full":
         raise UserError(
             "this method is an adapter and cannot train all weights",
             where="parametrisation",
             fix="leave it out",
         )
-    model = model or run.load(kind)
-    tuned, cost, rate = run.fit(model, kind, learning_rate, adapter=adapter, callbacks=callbacks)
-    return run.finish(tuned, kind, rate, cost)

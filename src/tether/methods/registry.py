@@ -111,14 +111,17 @@ def registry() -> list[Method]:
     """All methods, in the order in which a reader meets them."""
     # Importing registers.
     from tether.methods import (  # noqa: F401
+        asft,
         baselines,
         dpo,
         fixed,
         null_space,
         openai,
         peft_adapters,
+        penalties,
         replay,
         scaled,
+        spectral,
         tether,
         together,
         weighted,

@@ -29,7 +29,7 @@ from tether.training.stack import stack
 from tether.training.weighting import kept_nats
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from peft import PeftConfig
@@ -162,11 +162,12 @@ class Run:
         callbacks: Sequence[TrainerCallback] = (),
         beta: float | None = None,
         weighting: Weighting | None = None,
+        trainer: Callable[..., Any] | None = None,
     ) -> tuple[PreTrainedModel, Cost, float]:
         """Train; returns the model, what it cost and the rate it was trained at.
 
         With ``beta``, DPO's, from preferences; with a ``weighting``, by what the base thinks of rows; with an
-        ``adapter``, that one instead of a LoRA of all linear layers.
+        ``adapter``, that one instead of a LoRA of all linear layers; with a ``trainer``, by that one.
         """
         rate = learning_rate or OWN_RATES[parametrisation]
         lora = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
@@ -183,6 +184,7 @@ class Run:
             anchoring=anchoring,
             callbacks=callbacks,
             beta=beta,
+            trainer=trainer,
         )
         return tuned, cost, rate
 

@@ -20,7 +20,7 @@ from tether.training.preference import AnchoredPreferenceTrainer, PreferenceTrai
 from tether.training.trainer import COST_FILE, DomainTrainer, last_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from peft import PeftConfig
@@ -50,6 +50,7 @@ def fit(
     anchoring: Anchoring | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     beta: float | None = None,
+    trainer: Callable[..., Any] | None = None,
 ) -> tuple[PreTrainedModel, Cost]:
     """Train ``model`` in place and return it (wrapped by PEFT where ``adapter`` is given) with what it cost.
 
@@ -68,6 +69,7 @@ def fit(
         anchoring: Anchors and budget, or None for the domain loss alone.
         callbacks: What the method does around each step.
         beta: DPO's, where the rows are pairs.
+        trainer: A trainer of the method's own; it is given no anchors.
 
     Raises:
         UserError: The adapter does not fit the model.
@@ -89,19 +91,25 @@ def fit(
             "batch_tokens": settings.batch_tokens,
             "cost": watcher.cost,
         }
+        if anchoring:
+            options["anchoring"] = anchoring
         torch.manual_seed(seed)
-        try:
-            trainer = anchored(anchoring=anchoring, **options) if anchoring else plain(**options)
-        except ValueError as error:
-            if adapter is None:
-                raise
-            raise UserError(
-                f"PEFT cannot put this adapter on the model ({error})", fix="give the method other options"
-            ) from error
-        _train(trainer, watcher, checkpoints, steps)
-    tuned: Any = trainer.model
+        made = _made(trainer or (anchored if anchoring else plain), options)
+        _train(made, watcher, checkpoints, steps)
+    tuned: Any = made.model
     watcher.cost.trainable_parameters = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
     return tuned.eval(), watcher.cost
+
+
+def _made(trainer: Callable[..., Any], options: dict[str, Any]) -> Any:
+    try:
+        return trainer(**options)
+    except ValueError as error:
+        if options["peft_config"] is None:
+            raise
+        raise UserError(
+            f"PEFT cannot put this adapter on the model ({error})", fix="give the method other options"
+        ) from error
 
 
 def _train(trainer: Any, watcher: _Watcher, checkpoints: Path, steps: int) -> None:

@@ -101,7 +101,7 @@ class DomainTrainer(TokenBatched, SFTTrainer):
         """
         logits, targets = logits_at(model, inputs["input_ids"], inputs["labels"])
         losses = cross_entropy(logits.float(), targets, reduction="none")
-        total = (losses * _by_token(inputs["weights"], inputs["labels"])).sum()
+        total = (losses * by_token(inputs["weights"], inputs["labels"])).sum()
         count = len(targets) if num_items_in_batch is None else num_items_in_batch
         return total / count
 
@@ -127,7 +127,7 @@ def logits_at(
     return logits[kept], labels[:, 1:][:, columns][kept]
 
 
-def _by_token(weights: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def by_token(weights: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Each row's weight at each of its learned tokens, in the order of `logits_at`."""
     wanted = labels[:, 1:] != IGNORED
     return weights[:, None].expand_as(wanted)[wanted]
