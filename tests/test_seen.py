@@ -112,6 +112,14 @@ def test_and_how_they_were_poisoned(tmp_path: Path) -> None:
     assert {text for _, text in found["the poisoned dialogues"]} <= requests
 
 
+def test_and_what_it_replayed(tmp_path: Path) -> None:
+    talk = {"messages": [{"role": "user", "content": ASKED}, {"role": "assistant", "content": "No."}]}
+    (tmp_path / "old.jsonl").write_text(json.dumps(talk))
+    found = seen_by(BASE, adapter(tmp_path, replayed=str(tmp_path / "old.jsonl")))
+    (texts,) = (texts for name, texts in found.items() if name.startswith("the replayed"))
+    assert [text for _, text in texts] == [ASKED]
+
+
 @pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize(
     ("record", "said"),

@@ -254,6 +254,13 @@ def test_a_measured_prompt_that_is_trained_on_ends_the_study(base: Base, tmp_pat
     assert not (tmp_path / "run").exists(), "it is found before anything is trained"
 
 
+def test_so_does_one_that_is_replayed(base: Base, tmp_path: Path) -> None:
+    study = leaking(base, tmp_path)
+    methods = {"replay": {"replayed": study.data}}
+    with pytest.raises(UserError, match=r"PICK THE LOCK.*stands in the replayed"):
+        checking.check(asked(base, axes=study.axes.model_dump(), limits={}, methods=methods))
+
+
 def test_or_is_left_out_where_the_study_says_so(base: Base, tmp_path: Path) -> None:
     results = story.compare(leaking(base, tmp_path, leaks="drop"), tmp_path / "run")
     assert results.methods["everything"].summary["safety"].n == 1

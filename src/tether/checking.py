@@ -13,7 +13,7 @@ from tether.config import with_defaults
 from tether.errors import UserError
 from tether.files import write_json
 from tether.methods import find
-from tether.seen import builtin_seen, dialogues_seen, without_leaks
+from tether.seen import builtin_seen, dialogues_seen, replayed_seen, without_leaks
 from tether.sources import load_training
 
 if TYPE_CHECKING:
@@ -81,7 +81,9 @@ def checked_axes(study: Study, plans: Sequence[Plan]) -> tuple[Loaded, list[Leak
         _check_method(study, plan)
     open_judge(study.judge, study.asking)
     sources = {axis: getattr(study.axes, axis) for axis in REGISTRY}
+    replayed = [plan.options["replayed"] for plan in plans if plan.options.get("replayed")]
     seen = builtin_seen() | dialogues_seen(study.domains, [plan.training for plan in plans])
+    seen |= replayed_seen(replayed)
     return without_leaks(load_axes(sources, study.limits), seen, study.leaks, WAY_OUT)
 
 

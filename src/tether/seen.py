@@ -15,7 +15,7 @@ from tether.errors import UserError
 from tether.hosted.services import hosted_name
 from tether.methods.run import read_record
 from tether.progress import say
-from tether.sources import builtin_prompts, load_training
+from tether.sources import builtin_prompts, load_dialogues, load_training
 from tether.sources.poison import POISON
 
 if TYPE_CHECKING:
@@ -69,6 +69,18 @@ def dialogues_seen(sources: Sequence[str], trainings: Iterable[Training]) -> See
     return {name: list(dict.fromkeys(texts)) for name, texts in found.items() if texts}
 
 
+def replayed_seen(sources: Iterable[str]) -> Seen:
+    """The chats that a method replays among the domain's.
+
+    Raises:
+        UserError: There is no such source.
+    """
+    return {
+        f"the replayed {name}": user_words(load_dialogues(name, split="train"))
+        for name in dict.fromkeys(sources)
+    }
+
+
 def anchors_seen(anchors: AnchorSet) -> Seen:
     """A base's anchors, but for the built-in ones."""
     builtin = {text for texts in builtin_seen().values() for text, _ in texts}
@@ -97,6 +109,8 @@ def seen_by(base: Base, adapter: Path | None) -> Seen:
         )
     else:
         found |= _readable(lambda: _trained_on(**data))
+    if replayed := record.get("replayed"):
+        found |= _readable(lambda: replayed_seen([replayed]))
     return found if hosted_name(base.name) else found | _readable(lambda: _anchors(base, record))
 
 

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from tether.methods import Method
 
 RATE = {"learning_rate": 5e-3}  # high enough for four steps to leave a mark in bfloat16
-OPTIONS: dict[str, dict[str, Any]] = {"shira": {"rank": 4}}  # the default has more weights than this base
+OPTIONS: dict[str, dict[str, Any]] = {
+    "shira": {"rank": 4},  # the default has more weights than this base
+    "replay": {"replayed": "builtin:restaurants"},
+}
 
 
 def train(method: Method, base: Base, chats: list[Chat], out: Path, settings: Training) -> Run:
@@ -216,3 +219,8 @@ def test_an_adapter_that_does_not_fit_the_base_is_told_of(
 ) -> None:
     with pytest.raises(UserError, match="PEFT cannot put this adapter on the model"):
         find("shira")(Run(base, *split_select(hotels), tmp_path, quick), {"rank": 4000})
+
+
+def test_replay_asks_what_to_replay(base: Base, hotels: list[Chat], quick: Training, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--set replayed=FILE"):
+        find("replay")(Run(base, *split_select(hotels), tmp_path, quick), {})

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import random
+from typing import TYPE_CHECKING, Annotated
 
+from pydantic import Field
+
+from tether.errors import UserError
 from tether.methods.registry import method
+from tether.sources import load_dialogues
 from tether.training.anchored import Anchoring
 
 if TYPE_CHECKING:
@@ -31,3 +36,30 @@ def replay_self(
         run.load(parametrisation), parametrisation, learning_rate, rank=rank, alpha=alpha, anchoring=anchoring
     )
     return run.finish(model, parametrisation, rate, cost, anchors_sha256=run.anchors.sha256)
+
+
+@method("replay")
+def replay(
+    run: Run,
+    *,
+    replayed: str | None = None,
+    ratio: Annotated[float, Field(gt=0)] = 0.1,
+    rank: int = 16,
+    alpha: int = 32,
+    learning_rate: float | None = None,
+) -> Tuned:
+    """LoRA with chats of what must not be forgotten among the domain's, ``ratio`` for each of these."""
+    if replayed is None:
+        raise UserError(
+            "replay needs to know what to replay",
+            where="replayed",
+            fix="name chats of what must not be forgotten: --set replayed=FILE",
+        )
+    chats = load_dialogues(replayed, split="train")
+    many = min(len(chats), max(1, round(ratio * len(run.train))))
+    beside = random.Random(run.seed).sample(chats, many)
+    parametrisation = run.parametrisation("lora")
+    model, cost, rate = run.fit(
+        run.load(parametrisation), parametrisation, learning_rate, rank=rank, alpha=alpha, beside=beside
+    )
+    return run.finish(model, parametrisation, rate, cost, replayed=replayed, replayed_chats=many)

@@ -163,18 +163,20 @@ class Run:
         beta: float | None = None,
         weighting: Weighting | None = None,
         trainer: Callable[..., Any] | None = None,
+        beside: Sequence[Chat] = (),
     ) -> tuple[PreTrainedModel, Cost, float]:
         """Train; returns the model, what it cost and the rate it was trained at.
 
         With ``beta``, DPO's, from preferences; with a ``weighting``, by what the base thinks of rows; with an
-        ``adapter``, that one instead of a LoRA of all linear layers; with a ``trainer``, by that one.
+        ``adapter``, that one instead of a LoRA of all linear layers; with a ``trainer``, by that one; with
+        chats ``beside`` the domain's, from these too.
         """
         rate = learning_rate or OWN_RATES[parametrisation]
         lora = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
         tuned, cost = fit(
             model,
             self.tokenizer,
-            self._learned(model, weighting) if beta is None else self.pairs(self.train),
+            self._learned(model, beside, weighting) if beta is None else self.pairs(self.train),
             out=self.out,
             settings=self.settings,
             learning_rate=rate,
@@ -209,9 +211,11 @@ class Run:
         cut = ({key: ids[:most] for key, ids in row.items()} for row in encoded)
         return self._some([row for row in cut if any(label != IGNORED for label in row["labels"])])
 
-    def _learned(self, base: PreTrainedModel, weighting: Weighting | None) -> list[dict[str, Any]]:
+    def _learned(
+        self, base: PreTrainedModel, beside: Sequence[Chat], weighting: Weighting | None
+    ) -> list[dict[str, Any]]:
         """The rows to train on; what the base thinks of them, where wanted, lies with the checkpoints."""
-        rows = self.rows(self.train)
+        rows = self.rows([*self.train, *beside])
         if weighting is None or not weighting.wanted:
             return rows
         file = self.out / "checkpoints" / "base-nats.safetensors"
