@@ -6,14 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tether.config import (
-    Study,
-    load_study,
-    parse_budget,
-    parse_settings,
-    split_settings,
-)
+from tether.config import Study, load_study
 from tether.errors import UserError
+from tether.settings import parse_budget, parse_settings, split_settings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -136,7 +136,7 @@ def tune(
     as_json: Json = False,
 ) -> None:
     """Fine-tune a base on data by one method."""
-    from tether.config import parse_budget, parse_settings
+    from tether.settings import parse_budget, parse_settings
 
     if (out is None) != bool(preview):
         raise UserError(
@@ -169,7 +169,7 @@ def rewind(
     as_json: Json = False,
 ) -> None:
     """Hold a LoRA that is trained already under a drift budget, without training."""
-    from tether.config import parse_budget
+    from tether.settings import parse_budget
 
     limit, requirements = None if budget is None else parse_budget(budget), _requirements(require)
     from tether import stages

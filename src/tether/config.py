@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -20,10 +19,10 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from tether.errors import UserError
-from tether.yamlfile import read_yaml, scalar
+from tether.yamlfile import read_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 # How many dialogues a built-in domain gives for each use where a study names no number.
@@ -308,7 +307,7 @@ class Study(_Strict):
                     fix=did_you_mean(parent, others),
                 )
             entry = entry.model_copy(update={"learning_rate": self.methods[parent].learning_rate})
-        training, options = _split(self.training, dict(entry.model_extra or {}), f"methods.{name}")
+        training, options = lay_over(self.training, dict(entry.model_extra or {}), f"methods.{name}")
         if entry.budget is not None:
             options["budget"] = entry.budget
         rates = entry.learning_rate or ([] if training.learning_rate is None else [training.learning_rate])
@@ -345,78 +344,7 @@ def load_study(path: Path) -> Study:
     return study
 
 
-def split_settings(settings: Mapping[str, Any]) -> tuple[Training, int, dict[str, Any]]:
-    """Sort what ``--set`` says into training keys, the seed, and the method's own options.
-
-    Raises:
-        UserError: A training key or the seed has a value it cannot have.
-    """
-    rest = dict(settings)
-    seed = rest.pop("seed", 0)
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise UserError(f"seed is a whole number from 0, not {seed!r}", where="--set seed")
-    training, options = _split(Training(), rest, "--set")
-    return training, seed, options
-
-
-def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
-    """Read ``--set key=value``; a value is read as YAML reads it.
-
-    Raises:
-        UserError: A pair has no ``=``, its value is no YAML, or a key is said twice.
-    """
-    settings: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        key = key.strip()
-        if not equals or not key:
-            raise UserError(
-                f"'{pair}' is not key=value", where="--set", fix="write for example --set rank=16"
-            )
-        if key in settings:
-            raise UserError(f"'{key}' is set twice", where="--set", fix="keep one of the two")
-        try:
-            settings[key] = scalar(text)
-        except yaml.YAMLError as error:
-            raise UserError(f"'{text}' is not a value", where=f"--set {key}", fix="quote it") from error
-    return settings
-
-
-def parse_budget(text: str) -> Budget:
-    """Read ``--budget``: ``0.02`` for every anchor group, or ``general=0.02,safety=0.005``.
-
-    Returns:
-        Nats per token, one number or one by group.
-
-    Raises:
-        UserError: It is neither.
-    """
-    if "=" not in text:
-        return _nats(text)
-    budget: dict[str, float] = {}
-    for part in text.split(","):
-        group, _, number = part.partition("=")
-        if not group.strip() or group.strip() in budget:
-            raise UserError(f"'{text}' is no budget", where="--budget", fix="name each group once")
-        budget[group.strip()] = _nats(number)
-    return budget
-
-
-def _nats(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not number > 0:
-        raise UserError(
-            f"'{text.strip()}' is no budget",
-            where="--budget",
-            fix="give nats per token above zero: 0.02, or general=0.02,safety=0.005",
-        )
-    return number
-
-
-def _split(training: Training, settings: dict[str, Any], where: str) -> tuple[Training, dict[str, Any]]:
+def lay_over(training: Training, settings: dict[str, Any], where: str) -> tuple[Training, dict[str, Any]]:
     """Take Training's keys out of ``settings`` and lay them over ``training``."""
     changes = {key: settings.pop(key) for key in list(settings) if key in Training.model_fields}
     said = training.model_dump(exclude_unset=True)

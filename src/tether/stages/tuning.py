@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tether import bases, models
-from tether.config import Budget, Training, split_settings, with_defaults
+from tether.config import Budget, Training, with_defaults
 from tether.errors import UserError
 from tether.files import read_json, write_json
 from tether.methods import find
 from tether.methods.run import Run, read_record
 from tether.requirements import Requirement, check_requirements
+from tether.settings import split_settings
 from tether.sources import load_training
 from tether.stages.outcome import Outcome, drift_lines, drifts
 from tether.training.certificate import CERTIFICATE_FILE
