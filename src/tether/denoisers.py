@@ -124,12 +124,13 @@ class HeldDenoiser:
             rewind = Rewind(
                 AdapterUpdate(self.model),
                 domain_loss,
-                lambda: self._drift("select"),
+                lambda group: self._drift(group, "select"),
                 self.epsilons,
                 self._geometry,
             )
             self.choice = rewind()
-            alpha, pull, drift = self.choice.alpha, self.choice.pull, self._drift("certify")
+            drift = {group: self._drift(group, "certify") for group in self._anchors}
+        alpha, pull = self.choice.alpha, self.choice.pull
         self.certificate = Certificate(alpha, pull, drift, self.epsilons, self._sha256(), UNIT)
         return self.certificate
 
@@ -150,8 +151,8 @@ class HeldDenoiser:
     def _look(self, group: str, split: str) -> torch.Tensor:
         return change(self.model, next(self._drawn[group, split])).mean()
 
-    def _drift(self, split: str) -> dict[str, GroupDrift]:
-        return {group: summarise(changes(self.model, self._split(group, split))) for group in self._anchors}
+    def _drift(self, group: str, split: str) -> GroupDrift:
+        return summarise(changes(self.model, self._split(group, split)))
 
     def _measure(self, domain: Iterable[Inputs]) -> Geometry:
         groups = []

@@ -9,6 +9,7 @@ stays TRL's affair; so `Held` stands before any of its trainers that can tell a 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,11 +159,11 @@ class Held(Anchored):
 
     def _check_anchors(self, model: PreTrainedModel) -> None:
         """The model that answered the anchors has no drift on them but its rounding."""
-        drift = select_drift(model, self.anchors, self.epsilons, self.pad_id)
         for group, epsilon in self.epsilons.items():
-            if drift[group].drift > epsilon:
+            drift = select_drift(model, self.anchors, self.pad_id, group).drift
+            if drift > epsilon:
                 raise UserError(
-                    f"before training the model is {drift[group].drift:.3g} nats per token from what "
+                    f"before training the model is {drift:.3g} nats per token from what "
                     f"{self.anchors.base} answered on '{group}', which is above the budget of {epsilon:g}",
                     where="anchors",
                     fix="give the anchors of this very model, as `tether anchors` makes them",
@@ -178,7 +179,7 @@ class Held(Anchored):
         rewind = Rewind(
             update,
             lambda: self._loss_on(judged_on),
-            lambda: select_drift(model, self.anchors, self.epsilons, self.pad_id),
+            partial(select_drift, model, self.anchors, self.pad_id),
             self.epsilons,
             measured.geometry,
         )

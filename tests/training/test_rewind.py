@@ -1,11 +1,24 @@
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tether.training.rewind import CAUTION
+from tether.anchors.drift import GroupDrift
+from tether.training.rewind import CAUTION, HALVINGS, SHARES, Rewind
+from tether.training.update import as_it_is
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tether.training.rewind import Choice
+    from tether.training.update import Shape
 
 
 @pytest.mark.parametrize(("selected", "certified"), [(110, 120), (96, 112)])
@@ -22,3 +35,56 @@ def test_nine_certificates_in_ten_fit_where_the_select_split_just_does(
 
 def half_interval(drifts: Any) -> Any:
     return 1.96 * drifts.std(1, ddof=1) / np.sqrt(drifts.shape[1])
+
+
+class Scaled:
+    """An update of one number, without a geometry: what the model has moved is its scale."""
+
+    model = torch.nn.Identity()
+
+    def __init__(self) -> None:
+        self.alpha = 1.0
+
+    @contextmanager
+    def scaled(self, alpha: float, shape: Shape = as_it_is) -> Iterator[None]:
+        before, self.alpha = self.alpha, alpha
+        yield
+        self.alpha = before
+
+    def keep(self, alpha: float, shape: Shape = as_it_is) -> None:
+        self.alpha = alpha
+
+
+def rewound(drifts: dict[str, float], best: float) -> tuple[Choice, Counter[tuple[str, float]], Scaled]:
+    """Groups whose drift grows with the square of the scale, under a budget of 1; the looks at each place."""
+    update, looks = Scaled(), Counter[tuple[str, float]]()
+
+    def drift(group: str) -> GroupDrift:
+        looks[group, update.alpha] += 1
+        moved = drifts[group] * update.alpha**2
+        return GroupDrift(moved, moved, moved, moved, 1, 1)
+
+    epsilons = dict.fromkeys(drifts, 1.0)
+    return Rewind(update, lambda: (update.alpha - best) ** 2, drift, epsilons, None)(), looks, update
+
+
+@given(st.dictionaries(st.sampled_from("abc"), st.floats(0.01, 50), min_size=1), st.floats(0, 1))
+def test_the_rewind_takes_what_fits_by_a_hair_or_a_share_of_it_and_looks_at_nothing_twice(
+    drifts: dict[str, float], best: float
+) -> None:
+    choice, looks, update = rewound(drifts, best)
+    fits = min(1.0, max(drifts.values()) ** -0.5)  # the largest scale that does
+    places = [choice.alpha / share for share in SHARES]
+    assert any(-1e-9 <= fits - place < 2**-HALVINGS for place in places)
+    assert update.alpha == choice.alpha
+    assert set(looks.values()) == {1}
+    points = {point.alpha: point for point in choice.curve}
+    assert points[choice.alpha].drift.keys() == points[1.0].drift.keys() == drifts.keys()
+    assert points[choice.alpha].fits
+    assert points[1.0].fits == (max(drifts.values()) <= 1)
+
+
+def test_a_group_that_fits_is_not_looked_at_further_along() -> None:
+    _, looks, _ = rewound({"tame": 0.5, "wild": 20.0}, best=1.0)
+    assert len([place for group, place in looks if group == "tame"]) == 2  # the whole, and what is kept
+    assert len([place for group, place in looks if group == "wild"]) == HALVINGS + 1

@@ -137,7 +137,7 @@ def under_budget(
     rewind = Rewind(
         before.trained() if before else AdapterUpdate(tuned),
         partial(domain_loss, run.live(tuned)),
-        partial(select_drift, tuned, run.anchors, epsilons, run.tokenizer.pad_token_id),
+        partial(select_drift, tuned, run.anchors, run.tokenizer.pad_token_id),
         epsilons,
         Geometry.load(measured) if measured else None,
     )

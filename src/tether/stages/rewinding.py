@@ -76,7 +76,7 @@ def _rewound(run: Run, adapter: Path, epsilons: dict[str, float]) -> dict[str, d
     geometry = measure_geometry(run.live(model), run.train, run.anchors)
     tuned = bases.put_lora(model, adapter)
     domain_loss = partial(DialogueLoss(run.renderer, run.select), run.live(tuned))
-    drift = partial(select_drift, tuned, run.anchors, epsilons, pad_id)
+    drift = partial(select_drift, tuned, run.anchors, pad_id)
     held = hold(run, Rewind(AdapterUpdate(tuned), domain_loss, drift, epsilons, geometry), certifier, tuned)
     tuned.save_pretrained(run.out)
     return held

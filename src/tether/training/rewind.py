@@ -7,6 +7,9 @@ strongest pull does not do is the rest scaled down. The first place on the path 
 budget is found by halving; of a few scales there, the one with the least domain loss on dialogues kept aside
 is taken. What the domain loss is, its caller says: of dialogues, or of a trainer's own rows. So with drift:
 nats per token on the select split (`select_drift`), or how far a denoiser's outputs moved.
+
+Looking is what costs. Along the path drift falls, so a group that fits at one place is not looked at further
+along, and the first group that does not fit, most likely the one that did not last time, settles a place.
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ class Point:
     Attributes:
         alpha: Share of the update.
         pull: Of the geometry, before the share is taken.
-        drift: By group on the select split.
+        drift: On the select split, by group that was looked at; of the place taken, by every group.
         fits: Whether it surely fits the budget.
         loss: Domain loss, where judged.
     """
@@ -82,7 +85,7 @@ class Rewind:
     Args:
         update: What training changed.
         domain_loss: Measures the model as it stands on what was kept aside from training.
-        drift: Measures the model as it stands on every group of anchors, on their select split.
+        drift: Measures the model as it stands on a group of anchors, on its select split.
         epsilons: Budget by group, in the drift's unit.
         geometry: Of the base's inputs, for the pull; without it, the path is the plain scale alone.
     """
@@ -91,7 +94,7 @@ class Rewind:
         self,
         update: Update,
         domain_loss: Callable[[], float],
-        drift: Callable[[], dict[str, GroupDrift]],
+        drift: Callable[[str], GroupDrift],
         epsilons: dict[str, float],
         geometry: Geometry | None,
     ) -> None:
@@ -100,27 +103,27 @@ class Rewind:
 
     def __call__(self) -> Choice:
         """Find the scale and make the scaled update the update."""
-        curve = [self._point(1.0, 0.0)]
-        if curve[0].fits:
-            alpha, pull = 1.0, 0.0
-        else:
-            alpha, pull = self._first_that_fits(curve)
-        judged = self._judged(curve, alpha, pull)
-        best = min(judged, key=lambda point: float("inf") if point.loss is None else point.loss)
-        self.update.keep(best.alpha, self._shape(best.pull))
-        losses = ", ".join(f"{point.alpha:.2f} (loss {point.loss:.3f})" for point in judged)
-        say(f"Rewind: at a pull of {pull:.3g}, of scales {losses}, {best.alpha:.2f} is best")
-        looked_at = {(point.alpha, point.pull): point for point in [*curve, *judged]}
-        return Choice(best.alpha, best.pull, sorted(looked_at.values(), key=lambda p: (p.pull, -p.alpha)))
+        curve = [self._completed(Point(1.0, 0.0, {}, fits=True))]
+        alpha, pull = (1.0, 0.0) if curve[0].fits else self._first_that_fits(curve)
+        judged = self._judged(alpha, pull)
+        best = min(judged, key=judged.__getitem__)
+        looked_at = {(point.alpha, point.pull): point for point in curve}
+        for share, loss in judged.items():
+            point = looked_at.get((share, pull), Point(share, pull, {}, fits=True))  # shorter than what fits
+            looked_at[share, pull] = replace(point, loss=loss)
+        looked_at[best, pull] = self._completed(looked_at[best, pull])
+        self.update.keep(best, self._shape(pull))
+        losses = ", ".join(f"{share:.2f} (loss {loss:.3f})" for share, loss in judged.items())
+        say(f"Rewind: at a pull of {pull:.3g}, of scales {losses}, {best:.2f} is best")
+        return Choice(best, pull, sorted(looked_at.values(), key=lambda point: (point.pull, -point.alpha)))
 
-    def _judged(self, curve: Sequence[Point], alpha: float, pull: float) -> list[Point]:
-        """Shares of the place that fits with their domain loss, until one is worse than the one before."""
-        judged: list[Point] = []
+    def _judged(self, alpha: float, pull: float) -> dict[float, float]:
+        """Domain loss by scale, of shares of the place that fits, until one is worse than the one before."""
+        judged: dict[float, float] = {}
         least = float("inf")
         for share in SHARES:
-            point = self._known(curve, alpha * share, pull)
-            loss = self._loss(point)
-            judged.append(replace(point, loss=loss))
+            with self.update.scaled(alpha * share, self._shape(pull)):
+                loss = judged[alpha * share] = self._domain_loss()
             if loss > least:
                 break
             least = loss
@@ -129,10 +132,16 @@ class Rewind:
     def _first_that_fits(self, curve: list[Point]) -> tuple[float, float]:
         """Halve the path between a place that does not fit and one that does; its end is the base."""
         low, high = 0.0, 1.0
+        order = sorted(self.epsilons, key=lambda group: -bound(curve[0].drift[group]) / self.epsilons[group])
+        fitted = {group: 0.0 if self._fits(group, curve[0].drift[group]) else 1.0 for group in order}
         for _ in range(HALVINGS):
             middle = (low + high) / 2
-            curve.append(self._point(*self._place(middle)))
-            low, high = (low, middle) if curve[-1].fits else (middle, high)
+            point = self._point(*self._place(middle), [group for group in order if fitted[group] > middle])
+            fitted |= {group: middle for group, drift in point.drift.items() if self._fits(group, drift)}
+            if not point.fits:  # by the last that was looked at
+                order.sort(key=lambda group: group != list(point.drift)[-1])
+            curve.append(point)
+            low, high = (low, middle) if point.fits else (middle, high)
         return self._place(high)
 
     def _place(self, way: float) -> tuple[float, float]:
@@ -142,33 +151,34 @@ class Rewind:
         pull = LEAST_PULL * (MOST_PULL / LEAST_PULL) ** min(1.0, way / PULLED)
         return min(1.0, (1 - way) / (1 - PULLED)), pull
 
-    def _known(self, curve: Sequence[Point], alpha: float, pull: float) -> Point:
-        same = (point for point in curve if (point.alpha, point.pull) == (alpha, pull))
-        return next(same, None) or self._point(alpha, pull)
-
-    def _point(self, alpha: float, pull: float) -> Point:
+    def _point(self, alpha: float, pull: float, groups: Iterable[str]) -> Point:
+        """A place as these groups see it, up to the first that does not fit."""
+        drift: dict[str, GroupDrift] = {}
         with self.update.scaled(alpha, self._shape(pull)):
-            drift = self._drift()
-        fits = all(bound(drift[group]) <= epsilon for group, epsilon in self.epsilons.items())
-        return Point(alpha, pull, drift, fits)
+            for group in groups:
+                drift[group] = self._drift(group)
+                if not self._fits(group, drift[group]):
+                    return Point(alpha, pull, drift, fits=False)
+        return Point(alpha, pull, drift, fits=True)
 
-    def _loss(self, point: Point) -> float:
+    def _completed(self, point: Point) -> Point:
+        """The place as all groups see it."""
+        missing = [group for group in self.epsilons if group not in point.drift]
         with self.update.scaled(point.alpha, self._shape(point.pull)):
-            return self._domain_loss()
+            drift = {**point.drift, **{group: self._drift(group) for group in missing}}
+        return replace(point, drift=drift, fits=all(map(self._fits, drift, drift.values())))
+
+    def _fits(self, group: str, drift: GroupDrift) -> bool:
+        return bound(drift) <= self.epsilons[group]
 
     def _shape(self, pull: float) -> Shape:
         geometry = self._geometry
         return as_it_is if geometry is None else lambda name, update: geometry.held(name, update, pull)
 
 
-def select_drift(
-    model: PreTrainedModel, anchors: AnchorSet, groups: Iterable[str], pad_id: int
-) -> dict[str, GroupDrift]:
-    """Drift of some groups on the select split, from the cache."""
-    return {
-        group: summarise(cached_drifts(model, anchors, anchors.indices(group, "select"), pad_id))
-        for group in groups
-    }
+def select_drift(model: PreTrainedModel, anchors: AnchorSet, pad_id: int, group: str) -> GroupDrift:
+    """Drift of a group on the select split, from the cache."""
+    return summarise(cached_drifts(model, anchors, anchors.indices(group, "select"), pad_id))
 
 
 class DialogueLoss:
