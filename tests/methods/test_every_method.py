@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import signal
-import subprocess
-import sys
+import multiprocessing
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from tether import bases
+from tether.agent import generate
 from tether.agent.preferences import preferences
 from tether.anchors.learned import Learned
 from tether.chatdata.chats import split_select
@@ -20,8 +19,10 @@ from tether.errors import UserError
 from tether.methods import find, registry
 from tether.methods.place import Place
 from tether.methods.run import Run, read_record
+from tether.training.trainer import TokenBatched
 
 if TYPE_CHECKING:
+    from multiprocessing.synchronize import Event
     from pathlib import Path
 
     from tether.anchors.anchors import AnchorSet
@@ -119,54 +120,38 @@ def test_it_leaves_a_record_and_no_checkpoints(whole: Run) -> None:
     assert not (whole.out / "checkpoints").exists()
 
 
-STOPPED_AT_THREE = """
-import json
-import sys
-from pathlib import Path
-from tether import bases
-from tether.agent import generate
-from tether.agent.preferences import preferences
-from tether.chatdata.chats import split_select
-from tether.config import Training
-from tether.methods import find
-from tether.methods.run import Run
-from tether.training.trainer import TokenBatched
+def stopped_at_three(
+    base: str, method: str, out: Path, settings: Training, options: dict[str, Any], reached: Event
+) -> None:
+    """What runs in a process of its own: a training that stands still before its last step."""
+    step = TokenBatched.training_step
 
-base, method, out, settings, options = sys.argv[1:]
-step = TokenBatched.training_step
+    def stopped(self: TokenBatched, *args: Any) -> torch.Tensor:
+        if self.state.global_step == 3:
+            reached.set()
+            time.sleep(3600)
+        return step(self, *args)
 
-
-def stopped(self, *args):
-    if self.state.global_step == 3:
-        print("three", flush=True)
-        sys.stdin.read()
-    return step(self, *args)
-
-
-TokenBatched.training_step = stopped
-chats = generate(24, seed=1, split="train")
-given = preferences(chats) if find(method).data == "preferences" else chats
-training = Training.model_validate_json(settings)
-run = Run(bases.resolve(base), *split_select(given), Path(out), training, seed=3)
-find(method)(run, json.loads(options))
-"""
+    TokenBatched.training_step = stopped  # type: ignore[method-assign]
+    chats = generate(24, seed=1, split="train")
+    given = preferences(chats) if find(method).data == "preferences" else chats
+    find(method)(Run(bases.resolve(base), *split_select(given), out, settings, seed=3), options)
 
 
 def test_a_killed_run_goes_on_to_the_same_weights(
     method: Method, whole: Run, hotels: list[Chat], quick: Training, tmp_path: Path
 ) -> None:
     """Which it can only if the same seed gives the same weights."""
-    out, settings = tmp_path / "run", quick.model_dump_json(exclude_unset=True)
-    options = json.dumps(RATE | OPTIONS.get(method.name, {}))
-    process = subprocess.Popen(
-        [sys.executable, "-c", STOPPED_AT_THREE, whole.base.name, method.name, str(out), settings, options],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"three\n"
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    out, options = tmp_path / "run", RATE | OPTIONS.get(method.name, {})
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["tether.methods.run", "trl"])  # imported once, not for each method
+    reached = processes.Event()
+    asked = (whole.base.name, method.name, out, quick, options, reached)
+    process = processes.Process(target=stopped_at_three, args=asked)
+    process.start()
+    assert reached.wait(120)
+    process.kill()
+    process.join()
     assert [path.name for path in (out / "checkpoints").glob("checkpoint-*")] == ["checkpoint-2"]
     assert read_record(out) is None
 
