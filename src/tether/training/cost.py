@@ -49,7 +49,7 @@ def reset_peak_memory() -> None:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     elif sys.platform == "linux":
-        # glibc keeps what an earlier run of this process has freed, and it would count; musl has no such call.
+        # glibc keeps what an earlier run of this process has freed, and it would count; musl does not.
         gc.collect()
         with suppress(AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
