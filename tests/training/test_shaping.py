@@ -62,7 +62,7 @@ def closed_half(weight: torch.Tensor) -> torch.Tensor:
 def test_nothing_moves_in_a_closed_direction(
     base: Base, hotels: list[Chat], quick: Training, half_closed: Moments, tmp_path: Path, adapter: Any
 ) -> None:
-    tuned = train(base, hotels, quick, tmp_path, adapter=adapter, shaping=Shaping(half_closed))
+    tuned = train(base, hotels, quick, tmp_path, adapter=adapter, callbacks=[Shaping(half_closed)])
     before = dict(bases.load_model(base, torch.float32).named_parameters())
     moved = 0.0
     for name, weight in input_weights(tuned).items():
@@ -78,7 +78,7 @@ def test_the_first_a_keeps_its_size(
     base: Base, hotels: list[Chat], quick: Training, half_closed: Moments, tmp_path: Path
 ) -> None:
     still = quick.model_copy(update={"max_steps": 1, "warmup": 1.0})  # the first step's rate is zero
-    shaped = train(base, hotels, still, tmp_path / "s", adapter=LORA, shaping=Shaping(half_closed))
+    shaped = train(base, hotels, still, tmp_path / "s", adapter=LORA, callbacks=[Shaping(half_closed)])
     plain = train(base, hotels, still, tmp_path / "p", adapter=LORA)
     for name, weight in input_weights(shaped).items():
         assert float(weight.norm()) == pytest.approx(float(input_weights(plain)[name].norm()), rel=1e-4)
@@ -89,7 +89,9 @@ def test_a_pull_of_nothing_trains_as_without_it(
 ) -> None:
     live = LocalModel(bases.load_model(base, torch.float32), bases.load_tokenizer(base))
     geometry = measure_geometry(live, hotels, anchors)
-    shaped = train(base, hotels, quick, tmp_path / "s", adapter=LORA, shaping=Shaping(geometry.filters(0.0)))
+    shaped = train(
+        base, hotels, quick, tmp_path / "s", adapter=LORA, callbacks=[Shaping(geometry.filters(0.0))]
+    )
     plain = train(base, hotels, quick, tmp_path / "p", adapter=LORA)
     for name, weight in input_weights(shaped).items():
         assert torch.allclose(weight, input_weights(plain)[name], atol=1e-4), name
