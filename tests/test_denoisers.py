@@ -186,7 +186,7 @@ def test_the_budget_binds_and_the_task_is_learned(outcome: Outcome) -> None:
     assert 0 < certified.drift < certified.upper95 <= BUDGET
     assert (certified.prompts, certified.tokens) == (12, 12 * 4)
     learned = outcome.before - measured(outcome.model, outcome.kind, range(1000, 1004))
-    assert learned > 0.25 * (outcome.before - loss_unconstrained) > 0
+    assert learned > 0.15 * (outcome.before - loss_unconstrained) > 0
 
 
 def test_what_was_saved_loads_without_tether_and_is_what_was_certified(
