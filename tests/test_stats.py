@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import gc
 import runpy
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,6 +19,9 @@ from statsmodels.stats.proportion import proportion_confint
 
 from tether.cutting import Cut, influence
 from tether.stats import cluster_bootstrap, holm, mcnemar_exact, minimum_detectable_difference, wilson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 shares = st.floats(0, 1)
 SIMULATION = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "statistics" / "run.py"))
@@ -56,6 +61,15 @@ def test_mcnemar_refuses_negative_counts() -> None:
         mcnemar_exact(-1, 2)
 
 
+@pytest.fixture(scope="module")
+def frozen() -> Iterator[None]:
+    """statsmodels collects garbage at each call, which takes half a second in a heap with torch in it."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("frozen")
 @given(st.lists(shares, max_size=30))
 def test_holm_agrees_with_statsmodels(p_values: list[float]) -> None:
     expected = multipletests(p_values, method="holm")[1] if p_values else []
