@@ -27,7 +27,4 @@ def asft(
     """ASFT: a LoRA that learns tokens as much as it believes them, held near the base on the domain."""
     refuse_all_weights(run)
     trainer = partial(AsftTrainer, kl=kl)
-    model, cost, rate = run.fit(
-        run.load("lora"), "lora", learning_rate, rank=rank, alpha=alpha, trainer=trainer
-    )
-    return run.finish(model, "lora", rate, cost)
+    return run.tune("lora", learning_rate, rank=rank, alpha=alpha, trainer=trainer)

@@ -13,18 +13,10 @@ if TYPE_CHECKING:
 @method("full")
 def full(run: Run, *, learning_rate: float | None = None) -> Tuned:
     """All weights are trained."""
-    return _plain(run, "full", learning_rate)
+    return run.tune("full", learning_rate)
 
 
 @method("lora", paper="arXiv:2106.09685")
 def lora(run: Run, *, rank: int = 16, alpha: int = 32, learning_rate: float | None = None) -> Tuned:
     """Low-rank updates of all linear layers."""
-    return _plain(run, "lora", learning_rate, rank, alpha)
-
-
-def _plain(run: Run, own: str, learning_rate: float | None, rank: int = 16, alpha: int = 32) -> Tuned:
-    parametrisation = run.parametrisation(own)
-    model, cost, rate = run.fit(
-        run.load(parametrisation), parametrisation, learning_rate, rank=rank, alpha=alpha
-    )
-    return run.finish(model, parametrisation, rate, cost)
+    return run.tune("lora", learning_rate, rank=rank, alpha=alpha)

@@ -27,11 +27,8 @@ def kl_fixed(
     anchor_tokens: int = 384,
 ) -> Tuned:
     """LoRA with the drift on tether's anchors in its loss, at a fixed weight: learning without forgetting."""
-    parametrisation = run.parametrisation("lora")
     # No drift is above an infinite budget, and at a rate of nothing no multiplier moves.
     fixed = Budget(dict.fromkeys(run.anchors.groups, math.inf), start=weight, rate=0.0, memory=0.0, aim=1.0)
     anchoring = Anchoring(run.anchors, fixed, every=anchor_every, tokens=anchor_tokens)
-    model, cost, rate = run.fit(
-        run.load(parametrisation), parametrisation, learning_rate, rank=rank, alpha=alpha, anchoring=anchoring
-    )
-    return run.finish(model, parametrisation, rate, cost, anchors_sha256=run.anchors.sha256)
+    told = {"anchors_sha256": run.anchors.sha256}
+    return run.tune("lora", learning_rate, told, rank=rank, alpha=alpha, anchoring=anchoring)

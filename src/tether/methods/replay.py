@@ -30,12 +30,9 @@ def replay_self(
 
     The control for tether. Whoever wins only because it saw the safety prompts, wins here too.
     """
-    parametrisation = run.parametrisation("lora")
     anchoring = Anchoring(run.anchors, None, every=anchor_every, tokens=anchor_tokens)
-    model, cost, rate = run.fit(
-        run.load(parametrisation), parametrisation, learning_rate, rank=rank, alpha=alpha, anchoring=anchoring
-    )
-    return run.finish(model, parametrisation, rate, cost, anchors_sha256=run.anchors.sha256)
+    told = {"anchors_sha256": run.anchors.sha256}
+    return run.tune("lora", learning_rate, told, rank=rank, alpha=alpha, anchoring=anchoring)
 
 
 @method("replay")
@@ -58,8 +55,5 @@ def replay(
     chats = load_dialogues(replayed, split="train")
     many = min(len(chats), max(1, round(ratio * len(run.train))))
     beside = random.Random(run.seed).sample(chats, many)
-    parametrisation = run.parametrisation("lora")
-    model, cost, rate = run.fit(
-        run.load(parametrisation), parametrisation, learning_rate, rank=rank, alpha=alpha, beside=beside
-    )
-    return run.finish(model, parametrisation, rate, cost, replayed=replayed, replayed_chats=many)
+    told = {"replayed": replayed, "replayed_chats": many}
+    return run.tune("lora", learning_rate, told, rank=rank, alpha=alpha, beside=beside)

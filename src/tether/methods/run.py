@@ -149,6 +149,21 @@ class Run:
         dtype = torch.float32 if parametrisation == "full" else torch.bfloat16
         return bases.load_tuned(self.base, self.place.start, dtype)
 
+    def tune(
+        self, own: str, learning_rate: float | None, told: dict[str, Any] | None = None, **how: Any
+    ) -> Tuned:
+        """Fine-tune from the start to the record, where a method does nothing in between.
+
+        Args:
+            own: The method's own parametrisation.
+            learning_rate: The peak rate; None is the parametrisation's own.
+            told: What the record says beside.
+            **how: As ``fit``.
+        """
+        parametrisation = self.parametrisation(own)
+        model, cost, rate = self.fit(self.load(parametrisation), parametrisation, learning_rate, **how)
+        return self.finish(model, parametrisation, rate, cost, **(told or {}))
+
     def fit(
         self,
         model: PreTrainedModel,

@@ -23,18 +23,10 @@ def stm(
     learning_rate: float | None = None,
 ) -> Tuned:
     """Selective token masking: tokens of a higher perplexity under the base are not learned."""
-    return _weighted(run, Weighting(stm=threshold), rank, alpha, learning_rate)
+    return run.tune("lora", learning_rate, rank=rank, alpha=alpha, weighting=Weighting(stm=threshold))
 
 
 @method("flow", paper="arXiv:2502.02797")
 def flow(run: Run, *, rank: int = 16, alpha: int = 32, learning_rate: float | None = None) -> Tuned:
     """FLOW: dialogues that the base finds easy weigh more."""
-    return _weighted(run, Weighting(flow=True), rank, alpha, learning_rate)
-
-
-def _weighted(run: Run, weighting: Weighting, rank: int, alpha: int, learning_rate: float | None) -> Tuned:
-    parametrisation = run.parametrisation("lora")
-    model, cost, rate = run.fit(
-        run.load(parametrisation), parametrisation, learning_rate, rank=rank, alpha=alpha, weighting=weighting
-    )
-    return run.finish(model, parametrisation, rate, cost)
+    return run.tune("lora", learning_rate, rank=rank, alpha=alpha, weighting=Weighting(flow=True))
