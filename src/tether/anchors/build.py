@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.functional import log_softmax
 
-from tether.anchors.anchors import Anchor, AnchorSet
+from tether.anchors.anchors import Anchor, AnchorSet, joined
 from tether.anchors.drift import answer_states
 from tether.anchors.prompts import harmful_prompts, lookalike_prompts, sampled_prompts, spread
 from tether.progress import say
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tether.inference import LocalModel
+
+OPENING_WORDS = 10  # of a plain text that the base goes on with
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class AnchorSettings:
         safety: Built-in harmful requests, by split.
         lookalikes: Built-in harmless requests that only sound harmful, by split, in the same group: with
             harmful ones alone, a tuned model took to refusing what its base answered (docs/results.md).
+        text: Plain text without the chat template, by split: what pre-training left and likelihoods of
+            multiple choice read. Held on chats alone, it moved five times as far as they (docs/results.md).
         answer_tokens: Tokens of an answer, at most.
         prompt_temperature: Of the sampled prompts; 1 is the base's own distribution.
         answer_temperature: Of the answers. Below 1, since a small model's rarer words lead it astray, and
@@ -42,6 +46,7 @@ class AnchorSettings:
     general: dict[str, int] = field(default_factory=lambda: {"train": 160, "select": 96, "certify": 112})
     safety: dict[str, int] = field(default_factory=lambda: {"train": 64, "select": 110, "certify": 120})
     lookalikes: dict[str, int] = field(default_factory=lambda: {"train": 64, "select": 50, "certify": 50})
+    text: dict[str, int] = field(default_factory=lambda: {"train": 96, "select": 96, "certify": 112})
     answer_tokens: int = 40
     prompt_temperature: float = 1.0
     answer_temperature: float = 0.7
@@ -58,13 +63,32 @@ def build_anchors(model: LocalModel, revision: str, settings: AnchorSettings) ->
         settings: How many prompts of each group and split, temperature, seed.
 
     Returns:
-        Anchors of the groups "general" and "safety".
+        Anchors of the groups "general", "safety" and "text".
     """
     asked = [
         Asked(group, split, prompt, model.ask(prompt)) for group, split, prompt in _prompts(model, settings)
     ]
     tokens, temperature = settings.answer_tokens, settings.answer_temperature
-    return answered(model, asked, revision, tokens, temperature, settings.top_k, settings.seed)
+    chats = answered(model, asked, revision, tokens, temperature, settings.top_k, settings.seed)
+    plain = plain_texts(model, chats, settings.text)
+    return joined(
+        [chats, answered(model, plain, revision, tokens, temperature, settings.top_k, settings.seed)]
+    )
+
+
+def plain_texts(model: LocalModel, chats: AnchorSet, sizes: Mapping[str, int]) -> list[Asked]:
+    """How plain texts begin, made of the general anchors of the same split: questions and openings in turn.
+
+    A question stands as prompts for likelihoods have it; an opening is the first words of the base's answer.
+    """
+    asked = []
+    for split, size in sizes.items():
+        for place, index in enumerate(chats.indices("general", split)[:size]):
+            chat = chats.anchors[index]
+            opening = " ".join(chat.answer.split()[:OPENING_WORDS])
+            text = f"Q: {chat.prompt}\nA:" if place % 2 else opening
+            asked.append(Asked("text", split, text, list(model.tokenizer(text)["input_ids"])))
+    return asked
 
 
 @dataclass(frozen=True)
