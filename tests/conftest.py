@@ -136,6 +136,7 @@ def anchors(base: Base) -> AnchorSet:
         general={"train": 6, "select": 4, "certify": 5},
         safety={"train": 4, "select": 2, "certify": 3},
         lookalikes={"train": 2, "select": 2, "certify": 2},
+        text={"train": 6, "select": 4, "certify": 5},
         answer_tokens=8,
         top_k=20,
     )

@@ -33,6 +33,11 @@ class Task:
     def __init__(self, label: str, total: float) -> None:
         self.label, self.total, self.done = label, total, 0.0
         self._started = self._last_line = time.monotonic()
+        self._before = 0.0
+
+    def go_on(self, done: float) -> None:
+        """Begin at what an earlier run has ``done``, which says nothing about this one's speed."""
+        self.done = self._before = done
 
     def advance(self, amount: float = 1.0, note: str = "") -> None:
         """Count ``amount`` more as done; ``note`` is shown behind the label."""
@@ -41,10 +46,10 @@ class Task:
 
     def _show(self, note: str) -> None:
         now = time.monotonic()
-        if now - self._last_line < SECONDS_BETWEEN_LINES or self.done <= 0:
+        if now - self._last_line < SECONDS_BETWEEN_LINES or self.done <= self._before:
             return
         self._last_line = now
-        left = (now - self._started) * (self.total - self.done) / self.done
+        left = (now - self._started) * (self.total - self.done) / (self.done - self._before)
         text = f"{self.label} {note}".rstrip()
         print(
             f"{text}: {self.done:.0f}/{self.total:.0f}, {timedelta(seconds=round(left))} left",
@@ -58,6 +63,10 @@ class _BarTask(Task):
         super().__init__(label, total)
         self._progress = progress
         self._id = progress.add_task(label, total=total)
+
+    def go_on(self, done: float) -> None:
+        super().go_on(done)
+        self._progress.reset(self._id, completed=int(done))
 
     def _show(self, note: str) -> None:
         self._progress.update(self._id, completed=self.done, description=f"{self.label} {note}".rstrip())

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def test_every_group_has_every_split(anchors: AnchorSet) -> None:
-    assert anchors.groups == ["general", "safety"]
+    assert anchors.groups == ["general", "safety", "text"]
     counts = anchors.counts()
     assert {
         group: {split: cell["prompts"] for split, cell in splits.items()} for group, splits in counts.items()
@@ -58,6 +58,18 @@ def test_safety_holds_what_is_harmful_and_what_only_sounds_so(anchors: AnchorSet
     uses = ("align",) if split == "train" else ("anchors",)
     for kind in (harmful_prompts, lookalike_prompts):
         assert prompts & {prompt for use in uses for prompt in kind(use)}
+
+
+@pytest.mark.parametrize("split", ["train", "select", "certify"])
+def test_text_is_asked_outside_the_chat_template(anchors: AnchorSet, live: LocalModel, split: str) -> None:
+    """Half are questions of the same split's chats, half openings of their answers."""
+    chats = [anchors.anchors[i] for i in anchors.indices("general", split)]
+    texts = [anchors.anchors[i] for i in anchors.indices("text", split)]
+    assert [list(text.prompt_ids) for text in texts] == [
+        live.tokenizer(text.prompt)["input_ids"] for text in texts
+    ]
+    assert [text.prompt for text in texts[1::2]] == [f"Q: {chat.prompt}\nA:" for chat in chats[1::2]]
+    assert all(chat.answer.split()[:10] == text.prompt.split() for chat, text in zip(chats[::2], texts[::2], strict=True))
 
 
 def test_answers_are_the_bases_own(anchors: AnchorSet) -> None:

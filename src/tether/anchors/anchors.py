@@ -29,10 +29,10 @@ class Anchor:
     """One prompt and the base's own answer to it.
 
     Attributes:
-        group: "general", "safety", or a group that the user names.
+        group: "general", "safety", "text" (without the chat template), or a group that the user names.
         split: "train", "select" (multipliers and rewind) or "certify" (read once, for the certificate).
-        prompt: The user turn as text.
-        prompt_ids: The rendered prompt, up to where the answer begins.
+        prompt: The user turn as text, or the text that is gone on with.
+        prompt_ids: The prompt as the model reads it, up to where the answer begins.
         answer_ids: The answer, with its end-of-turn token where the base gave one.
     """
 

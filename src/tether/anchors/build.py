@@ -79,14 +79,15 @@ def build_anchors(model: LocalModel, revision: str, settings: AnchorSettings) ->
 def plain_texts(model: LocalModel, chats: AnchorSet, sizes: Mapping[str, int]) -> list[Asked]:
     """How plain texts begin, made of the general anchors of the same split: questions and openings in turn.
 
-    A question stands as prompts for likelihoods have it; an opening is the first words of the base's answer.
+    A question stands as prompts for likelihoods have it, also in place of an answer without words; an opening
+    is the first words of the base's answer.
     """
     asked = []
     for split, size in sizes.items():
         for place, index in enumerate(chats.indices("general", split)[:size]):
             chat = chats.anchors[index]
             opening = " ".join(chat.answer.split()[:OPENING_WORDS])
-            text = f"Q: {chat.prompt}\nA:" if place % 2 else opening
+            text = opening if opening and place % 2 == 0 else f"Q: {chat.prompt}\nA:"
             asked.append(Asked("text", split, text, list(model.tokenizer(text)["input_ids"])))
     return asked
 

@@ -61,7 +61,7 @@ def _piece(client: Client, job: str, part: Path, had: int) -> bool:
                 f"the adapter's archive is not what was asked for (from {start} of {total} bytes)"
             )
         with task("Adapter", total) as progress, part.open("ab" if start else "wb") as file:
-            progress.advance(start)
+            progress.go_on(start)
             try:
                 for (
                     block

@@ -185,7 +185,7 @@ class _Watcher(TrainerCallback):
         """Take over a checkpoint's cost."""
         # In place: the trainer counts its tokens into the same object.
         vars(self.cost).update(json.loads((checkpoint / COST_FILE).read_text(encoding="utf-8")))
-        self.bar.advance(len(self.cost.step_seconds))
+        self.bar.go_on(len(self.cost.step_seconds))
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._started = time.perf_counter()
