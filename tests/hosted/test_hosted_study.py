@@ -117,7 +117,7 @@ def test_what_a_service_cannot_give_is_a_gap(run: Path) -> None:
     assert results.methods["openai"].seeds["0"].train.tokens_per_second is None  # type: ignore[union-attr]
     here = results.methods["together"]
     assert {"knowledge", "knowledge_gain", "drift"} <= here.summary.keys(), "likelihoods and all"
-    assert here.seeds["0"].drift.keys() == {"general", "safety"}
+    assert here.seeds["0"].drift.keys() == {"general", "safety", "text"}
     pairs = {(row.a, row.b, row.axis) for row in results.comparisons}
     assert ("tether", "openai", "knowledge_f1") in pairs
     assert ("tether", "openai", "knowledge") not in pairs, "accuracy is not compared with token F1"
