@@ -127,15 +127,15 @@ def test_tether_is_held_to_each_domain_learned_and_to_its_share_of_the_budget(ru
         json.loads((run / stage / "tether" / "seed-0" / "drift.json").read_text())
         for stage in (FIRST, SECOND)
     )
-    assert first["budget"] == {"general": 0.01, "safety": 0.005}
-    assert second["budget"] == {"general": 0.02, "safety": 0.01, "hotels": 0.05}
+    assert first["budget"] == {"general": 0.01, "safety": 0.005, "text": 0.025}
+    assert second["budget"] == {"general": 0.02, "safety": 0.01, "text": 0.05, "hotels": 0.05}
     assert second["groups"]["hotels"]["prompts"] == 5
     held = load_anchors(run / FIRST / "tether" / "seed-0" / "anchors")
     assert held.groups == ["hotels"]
     assert not (run / FIRST / "lora" / "seed-0" / "anchors").exists(), "it looks back on nothing"
     record = json.loads((run / SECOND / "tether" / "seed-0" / "tuned.json").read_text())
     assert record["learned"] == ["hotels"]
-    assert record["multipliers"].keys() == {"general", "safety", "hotels"}
+    assert record["multipliers"].keys() == {"general", "safety", "text", "hotels"}
 
 
 def test_the_anchors_of_a_domain_are_its_own_models_answers(

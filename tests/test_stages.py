@@ -55,7 +55,7 @@ def test_ours_certifies_its_drift(base: Base, tmp_path: Path, parametrisation: s
     done = stages.tune(base.name, "builtin:hotels", "tether", out, budget=0.5, settings=settings)
     certificate = json.loads((out / "drift.json").read_text())
     assert done.record["drift"] == certificate
-    assert certificate["budget"] == {"general": 0.5, "safety": 0.5}
+    assert certificate["budget"] == {"general": 0.5, "safety": 0.5, "text": 0.5}
     assert done.record["parametrisation"] == parametrisation
     places = [(point["pull"], -point["alpha"]) for point in done.record["rewind"]["curve"]]
     assert places == sorted(set(places))

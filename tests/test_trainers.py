@@ -136,7 +136,7 @@ def outcome(
 def test_the_budget_binds_and_the_task_is_learned(outcome: Outcome) -> None:
     assert all(group.drift > BUDGET for group in outcome.unconstrained.groups.values())
     certificate = json.loads((outcome.folder / "drift.json").read_text())
-    assert certificate["budget"] == {"general": BUDGET, "safety": BUDGET}
+    assert certificate["budget"] == {"general": BUDGET, "safety": BUDGET, "text": BUDGET}
     assert certificate["within_budget"]
     assert all(group["upper95"] <= BUDGET for group in certificate["groups"].values())
     learned = outcome.loss_before - outcome.held.evaluate()["eval_loss"]

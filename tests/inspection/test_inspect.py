@@ -39,7 +39,7 @@ def test_an_adapter_that_does_nothing_shows_nothing(
     found = inspect(base, adapted(""))
     assert {one.energy.size for one in found.places} == {0.0}
     assert {one.energy.disturbance for one in found.places} == {0.0}
-    assert found.blocks == {"general": [0.0, 0.0], "safety": [0.0, 0.0]}
+    assert found.blocks == dict.fromkeys(("general", "safety", "text"), [0.0, 0.0])
     assert {one.drift for told in found.positions.values() for one in told} == {0.0}
     page = write_page(found, found.record(), tmp_path / "page")
     assert "Nothing has changed" in page.read_text()
@@ -136,7 +136,7 @@ def test_the_command_leaves_record_picture_and_page(
     assert {"name", "block", "projection", "size", "disturbance", "alignment"} <= told["layers"][0].keys()
     assert done.text.endswith(f"Page: {out / 'inspect.html'}")
     page = (out / "inspect.html").read_text()
-    assert page.count("<details") == len(told["moved"]) == 2 * SHOWN
+    assert page.count("<details") == len(told["moved"]) == 3 * SHOWN
     assert "http:" not in page
     assert "https:" not in page
 
