@@ -39,6 +39,8 @@ class Kind:
     make: Callable[[], Any]
     layout: Callable[[torch.Tensor], torch.Tensor]
     other: Callable[[int], dict[str, Any]] = lambda rows: {}
+    learns: float = 0.25
+    """Of what is learned without a budget, at least this share."""
 
     def base(self) -> Any:
         torch.manual_seed(0)
@@ -85,6 +87,7 @@ KINDS = {
             "height": SIZE,
             "width": SIZE,
         },
+        learns=0.15,  # measured: 0.21, since the rewind holds every layer's update within its size
     ),
 }
 
@@ -186,7 +189,7 @@ def test_the_budget_binds_and_the_task_is_learned(outcome: Outcome) -> None:
     assert 0 < certified.drift < certified.upper95 <= BUDGET
     assert (certified.prompts, certified.tokens) == (12, 12 * 4)
     learned = outcome.before - measured(outcome.model, outcome.kind, range(1000, 1004))
-    assert learned > 0.15 * (outcome.before - loss_unconstrained) > 0
+    assert learned > outcome.kind.learns * (outcome.before - loss_unconstrained) > 0
 
 
 def test_what_was_saved_loads_without_tether_and_is_what_was_certified(
