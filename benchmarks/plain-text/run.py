@@ -18,7 +18,7 @@ import torch
 
 from tether import bases
 from tether.anchors.drift import divergence
-from tether.axes.knowledge import continuation
+from tether.axes.knowledge import choice_continuations
 from tether.inference import LocalModel
 from tether.sources import ChoiceItem, load_knowledge
 
@@ -56,9 +56,7 @@ def measured(before: LocalModel, after: LocalModel, questions: Sequence[ChoiceIt
     for question in questions:
         right = question.choices[question.answer]
         chat = before.ask(question.question), before.tokenizer(right, add_special_tokens=False)["input_ids"]
-        plain = [
-            continuation(before, f"Question: {question.question}\nAnswer:", f" {c}") for c in question.choices
-        ]
+        plain = choice_continuations(before, question)
         parts["chat"].append(moved(before, after, *chat))
         parts["plain"].append(moved(before, after, *plain[question.answer]))
         gains = [

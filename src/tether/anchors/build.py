@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,7 +35,7 @@ class AnchorSettings:
         lookalikes: Built-in harmless requests that only sound harmful, by split, in the same group: with
             harmful ones alone, a tuned model took to refusing what its base answered (docs/results.md).
         text: Plain text without the chat template, by split: what pre-training left and likelihoods of
-            multiple choice read. Held on chats alone, it moved five times as far as they (docs/results.md).
+            multiple choice read. Held on chats alone, it moved three times as far as they (docs/results.md).
         answer_tokens: Tokens of an answer, at most.
         prompt_temperature: Of the sampled prompts; 1 is the base's own distribution.
         answer_temperature: Of the answers. Below 1, since a small model's rarer words lead it astray, and
@@ -68,12 +69,17 @@ def build_anchors(model: LocalModel, revision: str, settings: AnchorSettings) ->
     asked = [
         Asked(group, split, prompt, model.ask(prompt)) for group, split, prompt in _prompts(model, settings)
     ]
-    tokens, temperature = settings.answer_tokens, settings.answer_temperature
-    chats = answered(model, asked, revision, tokens, temperature, settings.top_k, settings.seed)
-    plain = plain_texts(model, chats, settings.text)
-    return joined(
-        [chats, answered(model, plain, revision, tokens, temperature, settings.top_k, settings.seed)]
+    answer = partial(
+        answered,
+        model,
+        revision=revision,
+        answer_tokens=settings.answer_tokens,
+        temperature=settings.answer_temperature,
+        top_k=settings.top_k,
+        seed=settings.seed,
     )
+    chats = answer(asked)
+    return joined([chats, answer(plain_texts(model, chats, settings.text))])
 
 
 def plain_texts(model: LocalModel, chats: AnchorSet, sizes: Mapping[str, int]) -> list[Asked]:
@@ -88,7 +94,8 @@ def plain_texts(model: LocalModel, chats: AnchorSet, sizes: Mapping[str, int]) -
             chat = chats.anchors[index]
             opening = " ".join(chat.answer.split()[:OPENING_WORDS])
             text = opening if opening and place % 2 == 0 else f"Q: {chat.prompt}\nA:"
-            asked.append(Asked("text", split, text, list(model.tokenizer(text)["input_ids"])))
+            ids = list(model.tokenizer(text, add_special_tokens=False)["input_ids"])
+            asked.append(Asked("text", split, text, ids))
     return asked
 
 

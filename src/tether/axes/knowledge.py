@@ -56,13 +56,15 @@ def knowledge(model: Answers, questions: Sequence[ChoiceItem | OpenItem | Harnes
 
 
 def _choice_items(model: LocalModel, questions: Sequence[ChoiceItem]) -> list[Item]:
-    pairs = [
-        continuation(model, f"Question: {question.question}\nAnswer:", f" {choice}")
-        for question in questions
-        for choice in question.choices
-    ]
+    pairs = [pair for question in questions for pair in choice_continuations(model, question)]
     scores = iter(model.log_likelihoods(pairs, label="Multiple choice"))
     return [_choice_item(question, [next(scores) for _ in question.choices]) for question in questions]
+
+
+def choice_continuations(model: LocalModel, question: ChoiceItem) -> list[tuple[list[int], list[int]]]:
+    """The question as plain text, as lm-eval asks it, gone on with by each of its choices."""
+    context = f"Question: {question.question}\nAnswer:"
+    return [continuation(model, context, f" {choice}") for choice in question.choices]
 
 
 def _choice_item(question: ChoiceItem, nats: Sequence[float]) -> Item:
