@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tether import continuations
 from tether.continuations import token_log_probabilities
+from tether.passes import SIZES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,8 +41,7 @@ def test_how_prompts_share_passes_changes_nothing(
     live: LocalModel, told: Sequence[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = scored(live, told)
-    monkeypatch.setattr(continuations, "PASS_TOKENS", 1)
-    monkeypatch.setattr(continuations, "LOGIT_TOKENS", 1)
+    monkeypatch.setitem(SIZES, "cpu", replace(SIZES["cpu"], tokens=1, logit_tokens=1))
     for left, right in zip(scored(live, told), together, strict=True):
         for one, other in zip(left, right, strict=True):
             assert one == pytest.approx(other, abs=1e-4)

@@ -10,7 +10,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tether import continuations, decoding, inference, turns
+from tether import turns
+from tether.passes import SIZES
 from tether.reading import Memory
 
 if TYPE_CHECKING:
@@ -53,14 +54,14 @@ def test_prompts_that_begin_others_are_answered_as_alone(live: LocalModel) -> No
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "value"), [(inference, "GENERATE_ROWS", 2), (decoding, "PASS_TOKENS", 1)]
+    "smaller", [{"generated_rows": 2}, {"tokens": 1}, {"tokens": 4096, "padding": 4096}], ids=str
 )
 def test_how_prompts_share_batches_and_passes_changes_nothing(
-    live: LocalModel, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, value: int
+    live: LocalModel, monkeypatch: pytest.MonkeyPatch, smaller: dict[str, int]
 ) -> None:
     prompts = [live.ask(text) for text in TOLD]
     whole = live.generate_ids(prompts, max_new_tokens=12)
-    monkeypatch.setattr(module, name, value)
+    monkeypatch.setitem(SIZES, "cpu", replace(SIZES["cpu"], **smaller))
     assert live.generate_ids(prompts, max_new_tokens=12) == whole
 
 
@@ -142,7 +143,7 @@ def log_probability(live: LocalModel, context: list[int], continuation: list[int
 def test_log_likelihoods_are_those_of_each_row_alone(
     live: LocalModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(continuations, "PASS_TOKENS", 64)  # several passes, some of one row
+    monkeypatch.setitem(SIZES, "cpu", replace(SIZES["cpu"], tokens=64))  # several passes, some of one row
     pairs = [
         (live.ask(text), live.ask(other)[:length])
         for text, other, length in zip(TOLD, TOLD[::-1], (1, 3, 9, 5), strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from tether.attention import GROUPED, grouped_attention, reads
 from tether.cache import LEAST_ROOM, RoomyLayer, roomy_cache
 from tether.inference import LocalModel
-from tether.reading import PASS_COST, Opening, batches_by_length, pad, shared_length
+from tether.passes import SIZES
+from tether.reading import Opening, batches_by_length, pad, shared_length
 
 if TYPE_CHECKING:
     from tether.chatdata.chats import Chat
@@ -34,15 +36,18 @@ def test_rows_share_what_all_begin_with_and_keep_a_token_each(rows: list[list[in
         assert len(longer) > 1 or min(map(len, rows)) == length + 1
 
 
-@given(LENGTHS, st.integers(1, 400), st.integers(1, 10))
-def test_every_row_stands_in_one_batch_that_fits(lengths: list[int], tokens: int, most: int) -> None:
-    batches = list(batches_by_length(lengths, tokens, most))
+@given(LENGTHS, st.integers(1, 400), st.integers(0, 80), st.integers(1, 10))
+def test_every_row_stands_in_one_batch_that_fits(
+    lengths: list[int], tokens: int, padding: int, most: int
+) -> None:
+    sizes = replace(SIZES["cpu"], tokens=tokens, padding=padding)
+    batches = list(batches_by_length(lengths, sizes, most))
     assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
     for batch in batches:
         longest = lengths[batch[0]]
         assert len(batch) == 1 or len(batch) * longest <= tokens
         assert len(batch) <= most
-        assert sum(longest - lengths[index] for index in batch) <= PASS_COST
+        assert sum(longest - lengths[index] for index in batch) <= padding
 
 
 def test_rows_are_padded_on_the_side_that_is_asked() -> None:

@@ -155,11 +155,12 @@ def measure_safety(live: LocalModel, prompts: list[SafetyItem], arguments: argpa
 def answer_padded(live: LocalModel, prompts: list[SafetyItem], arguments: argparse.Namespace) -> float:
     """Share refused, answered by transformers' `generate` on padded batches as they come."""
     from tether.axes.judges.protocol import OPENING_TOKENS
-    from tether.inference import GENERATE_ROWS
+    from tether.passes import pass_sizes
 
     answers: list[str] = []
-    for start in range(0, len(prompts), GENERATE_ROWS):
-        ids = [live.ask(prompt.prompt) for prompt in prompts[start : start + GENERATE_ROWS]]
+    together = pass_sizes(live.device).generated_rows
+    for start in range(0, len(prompts), together):
+        ids = [live.ask(prompt.prompt) for prompt in prompts[start : start + together]]
         batch = live.tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")
         written = live.model.generate(
             **batch.to(live.device),

@@ -7,23 +7,21 @@ continuation, and only the continuations go through the model and its head.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import cross_entropy
 
 from tether.attention import reads
+from tether.passes import pass_sizes
 from tether.progress import task
-from tether.reading import PASS_TOKENS, Opening, Reading, batches_by_length
+from tether.reading import Opening, Reading, batches_by_length
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tether.inference import LocalModel
-
-LOGIT_TOKENS = 256  # tokens of a pass that keeps a vocabulary of logits for each
-CACHE_BYTES = 2 << 30  # keys and values of all rows that are scored or answered together
-SOFTMAX_TOKENS = 32  # logits that are copied to float32 at once: they stay in the processor's cache
 
 
 @reads
@@ -49,7 +47,7 @@ def token_log_probabilities(
     opening = Opening(model.model, contexts)
     own = [ids[opening.length :] for ids in contexts]
     with task(label, len(contexts)) as progress:
-        for batch in batches_by_length([len(ids) for ids in own], PASS_TOKENS):
+        for batch in batches_by_length([len(ids) for ids in own], pass_sizes(model.device)):
             pairs = [(place, ids) for place, index in enumerate(batch) for ids in continuations[index]]
             scored = _scored(model, opening, [own[index] for index in batch], pairs)
             for (place, _), nats in zip(pairs, scored, strict=True):
@@ -73,8 +71,9 @@ def _scored(
     results = [[float(first[place, ids[0]])] if ids else [] for place, ids in pairs]
     longer = [index for index, (_, ids) in enumerate(pairs) if len(ids) > 1]
     fed = [len(pairs[index][1]) - 1 for index in longer]
-    room = CACHE_BYTES // model.bytes_per_position // (reading.seen.shape[1] + max(fed, default=0))
-    for batch in batches_by_length(fed, LOGIT_TOKENS, room):
+    sizes = pass_sizes(model.device)
+    room = sizes.cache_bytes // model.bytes_per_position // (reading.seen.shape[1] + max(fed, default=0))
+    for batch in batches_by_length(fed, replace(sizes, tokens=sizes.logit_tokens), room):
         rows = [longer[place] for place in batch]
         for row, nats in zip(rows, _further(model, reading, [pairs[row] for row in rows]), strict=True):
             results[row] += nats
@@ -95,5 +94,6 @@ def _further(
 
 def token_nats(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Negative log-likelihood of (tokens,) targets by (tokens, vocabulary) logits, (tokens,) float32."""
-    parts = zip(logits.split(SOFTMAX_TOKENS), targets.split(SOFTMAX_TOKENS), strict=True)
+    together = pass_sizes(logits.device).softmax_tokens
+    parts = zip(logits.split(together), targets.split(together), strict=True)
     return torch.cat([cross_entropy(part.float(), ids, reduction="none") for part, ids in parts])

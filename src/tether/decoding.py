@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from tether.reading import PASS_TOKENS, Reading, batches_by_length
+from tether.passes import pass_sizes
+from tether.reading import Reading, batches_by_length
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +45,8 @@ def read_prompts(
         The reading and the logits (rows, vocabulary) of each row's next token.
     """
     own = [ids[opening.length :] for ids in prompts]
-    passes = batches_by_length([len(ids) for ids in own], PASS_TOKENS) if opening.roomy else [range(len(own))]
+    lengths, sizes = [len(ids) for ids in own], pass_sizes(live.device)
+    passes = batches_by_length(lengths, sizes) if opening.roomy else [range(len(own))]
     readings, logits = [], []
     for batch in passes:
         reading = opening.readings(len(batch))

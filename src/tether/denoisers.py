@@ -159,7 +159,8 @@ class HeldDenoiser:
         for group in self._anchors:
             parts = (part for trajectory in self._split(group, "train") for part in trajectory.parts())
             groups.append(self._moments(part.inputs for part in parts))
-        return Geometry(self._moments(domain), average(groups))
+        device = next(self.model.parameters()).device
+        return Geometry(self._moments(domain), average(groups), device)
 
     @torch.no_grad()
     def _moments(self, given: Iterable[Inputs]) -> Moments:

@@ -17,6 +17,7 @@ from tether.attention import reads
 from tether.chatdata.rendering import Renderer
 from tether.continuations import token_log_probabilities
 from tether.decoding import Sampler, decode, read_prompts
+from tether.passes import pass_sizes
 from tether.progress import task
 from tether.reading import Memory, Opening, Reading, backbone, pad
 from tether.turns import answer_turns, turn_losses
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
     from tether.chatdata.chats import Chat
     from tether.turns import AgentTurns
-
-GENERATE_ROWS = 96
 
 
 class Answers(Protocol):
@@ -104,8 +103,9 @@ class LocalModel:
         opening = Opening(self.model, prompts)
         sampler = Sampler(temperature, seed, self.device)
         with task(label, len(prompts)) as progress:
-            for start in range(0, len(order), GENERATE_ROWS):
-                rows = order[start : start + GENERATE_ROWS]
+            together = pass_sizes(self.device).generated_rows
+            for start in range(0, len(order), together):
+                rows = order[start : start + together]
                 reading, logits = read_prompts(self, opening, [prompts[row] for row in rows])
                 decode(self, reading, logits, [answers[row] for row in rows], max_new_tokens, sampler)
                 progress.advance(len(rows))

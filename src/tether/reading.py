@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from transformers.cache_utils import DynamicCache
 
+    from tether.passes import PassSizes
 
-PASS_TOKENS = 1024  # tokens, padding included, of one pass; larger ones take longer a token
-PASS_COST = 64  # tokens whose time a pass takes by itself: more padding than that is worth another pass
 
 
 @dataclass
@@ -186,13 +185,13 @@ def pad(rows: Sequence[Sequence[int]], value: int, left: bool = False) -> tuple[
 
 
 def batches_by_length(
-    lengths: Sequence[int], tokens: int, most_rows: int | None = None
+    lengths: Sequence[int], sizes: PassSizes, most_rows: int | None = None
 ) -> Iterator[list[int]]:
     """Indices in batches of like length, longest first.
 
     Args:
         lengths: Of each row.
-        tokens: Positions of a batch, padding included; one row may have more.
+        sizes: The ``tokens`` of a batch, which one row alone may exceed, and the ``padding`` in it.
         most_rows: Rows of a batch, where it has a limit.
     """
     batch: list[int] = []
@@ -200,8 +199,8 @@ def batches_by_length(
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
         longest = lengths[batch[0]] if batch else lengths[index]
         padding += longest - lengths[index]
-        full = (len(batch) + 1) * longest > tokens or len(batch) == most_rows
-        if batch and (full or padding > PASS_COST):
+        full = (len(batch) + 1) * longest > sizes.tokens or len(batch) == most_rows
+        if batch and (full or padding > sizes.padding):
             yield batch
             batch, padding = [], 0
         batch.append(index)

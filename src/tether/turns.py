@@ -13,18 +13,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from tether.attention import reads
-from tether.continuations import CACHE_BYTES, LOGIT_TOKENS, token_nats
+from tether.continuations import token_nats
 from tether.decoding import Sampler, decode, read_prompts
+from tether.passes import pass_sizes
 from tether.progress import task
-from tether.reading import PASS_TOKENS, Opening, Reading, backbone, batches_by_length
+from tether.reading import Opening, Reading, backbone, batches_by_length
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tether.chatdata.chats import Chat
     from tether.inference import LocalModel
-
-READ_TOKENS = 8192  # positions, padding included, of dialogues whose turns are answered together
 
 Dialogue = tuple[list[int], list[tuple[int, int]]]  # token ids; where the agent's turns begin and end
 
@@ -73,9 +72,11 @@ def answer_turns(
     """The model's own greedy answers at all of the agent's turns, and its loss on the gold ones."""
     dialogues, opening = _opened(live, chats)
     results = [AgentTurns([], (0.0, 0))] * len(chats)
-    sizes = [(opening.length + len(ids), len(spans)) for ids, spans in dialogues]
+    shapes = [(opening.length + len(ids), len(spans)) for ids, spans in dialogues]
+    sizes = pass_sizes(live.device)
+    room = sizes.cache_bytes // live.bytes_per_position
     with task(label, len(chats)) as progress:
-        for batch in _dialogue_batches(sizes, CACHE_BYTES // live.bytes_per_position):
+        for batch in _dialogue_batches(shapes, room, sizes.dialogue_tokens):
             read = [dialogues[index] for index in batch]
             gold = _read(live, opening, read)
             answers = iter(_answers(live, opening, gold, read, max_new_tokens))
@@ -93,7 +94,7 @@ def turn_losses(live: LocalModel, chats: Sequence[Chat], *, label: str) -> list[
     dialogues, opening = _opened(live, chats)
     results: list[tuple[float, int]] = [(0.0, 0)] * len(chats)
     with task(label, len(chats)) as progress:
-        for batch in batches_by_length([len(ids) for ids, _ in dialogues], PASS_TOKENS):
+        for batch in batches_by_length([len(ids) for ids, _ in dialogues], pass_sizes(live.device)):
             gold = _read(live, opening, [dialogues[index] for index in batch])
             for place, index in enumerate(batch):
                 results[index] = gold.loss(place)
@@ -121,8 +122,9 @@ def _read(live: LocalModel, opening: Opening, dialogues: Sequence[Dialogue]) -> 
     learned = [(row, t) for row, start, end in places for t in range(start, end)]
     nats: list[float] = []
     picks: list[int] = []
-    for first in range(0, len(learned), LOGIT_TOKENS):
-        row, t = torch.tensor(learned[first : first + LOGIT_TOKENS], device=live.device).unbind(1)
+    together = pass_sizes(live.device).logit_tokens
+    for first in range(0, len(learned), together):
+        row, t = torch.tensor(learned[first : first + together], device=live.device).unbind(1)
         logits = live.head(hidden[row, t - 1])
         nats += token_nats(logits, ids[row, t]).tolist()
         picks += logits.max(-1).indices.tolist()
@@ -173,22 +175,25 @@ def _before(live: LocalModel, gold: _Gold, turns: Sequence[_Turn]) -> tuple[Read
     return reading, live.head(gold.hidden[rows, ends - 1])
 
 
-def _dialogue_batches(sizes: Sequence[tuple[int, int]], room: int) -> Iterator[list[int]]:
+def _dialogue_batches(
+    shapes: Sequence[tuple[int, int]], room: int, most_tokens: int
+) -> Iterator[list[int]]:
     """Dialogues of like length together, as long as all their turns, each with a cache of its own, find room.
 
     Args:
-        sizes: Tokens and agent turns of each dialogue.
+        shapes: Tokens and agent turns of each dialogue.
         room: Cached positions of all turns together.
+        most_tokens: Positions of the dialogues, padding included.
     """
     batch: list[int] = []
     turns = 0
-    for index in sorted(range(len(sizes)), key=lambda index: -sizes[index][0]):
-        longest = sizes[batch[0]][0] if batch else sizes[index][0]
-        full = (turns + sizes[index][1]) * longest > room or (len(batch) + 1) * longest > READ_TOKENS
+    for index in sorted(range(len(shapes)), key=lambda index: -shapes[index][0]):
+        longest = shapes[batch[0]][0] if batch else shapes[index][0]
+        full = (turns + shapes[index][1]) * longest > room or (len(batch) + 1) * longest > most_tokens
         if batch and full:
             yield batch
             batch, turns = [], 0
         batch.append(index)
-        turns += sizes[index][1]
+        turns += shapes[index][1]
     if batch:
         yield batch

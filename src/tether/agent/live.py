@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from jinja2 import TemplateError
 
-from tether.continuations import CACHE_BYTES
+from tether.passes import pass_sizes
 from tether.reading import Memory
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class ModelSpeaker:
 
     def __init__(self, model: LocalModel, *, temperature: float = 0.0) -> None:
         self.model, self.temperature = model, temperature
-        self._together = max(1, CACHE_BYTES // (model.bytes_per_position * LONG))
+        self._together = max(1, pass_sizes(model.device).cache_bytes // (model.bytes_per_position * LONG))
         self._remembered = Memory(model.model)
         self._seats: dict[int, int] = {}
         self._seated: list[Session] = []  # kept, so that no other session takes its identity

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.nn.functional import log_softmax
 
+from tether.passes import pass_sizes
 from tether.progress import task
 from tether.reading import backbone, batches_by_length, pad
 from tether.stats import cluster_bootstrap
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from tether.anchors.anchors import Anchor, AnchorSet
 
-PASS_TOKENS = 2048
 FIRST_TOKENS = 5
 SMALLEST_REST = 1e-6  # keeps the bucket's logarithm finite where the top-k holds all mass
 
@@ -87,7 +87,7 @@ def answer_states(
     states: list[torch.Tensor] = [torch.empty(0)] * len(anchors)
     lengths = [len(anchor.prompt_ids) + len(anchor.answer_ids) for anchor in anchors]
     with task(label, len(anchors)) as progress:
-        for batch in batches_by_length(lengths, PASS_TOKENS):
+        for batch in batches_by_length(lengths, pass_sizes(model.device)):
             ids, answer = answer_batch([anchors[i] for i in batch], pad_id)
             hidden = backbone(model)(input_ids=ids.to(model.device), use_cache=False).last_hidden_state
             for row, index in enumerate(batch):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tether.passes import pass_sizes
 from tether.progress import task
 from tether.reading import backbone, batches_by_length, pad
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 Moments = dict[str, torch.Tensor]
 """By layer: (width, width) float32, or only its diagonal (width,) above ``WIDEST``."""
 
-PASS_TOKENS = 2048
 WIDEST = 4096  # 64 MB a layer in float32
 # A first token's activations are thousands of times the others' (massive activations, arXiv:2402.17762).
 # They must count, for all later tokens attend to it, but not drown the rest in float32's rounding.
@@ -52,7 +52,7 @@ def input_moments(
         One moment a layer that took part; layers that share an input share its tensor.
     """
     with gathering(layers) as gatherer, task(label, len(rows)) as progress:
-        for batch in batches_by_length([len(row) for row in rows], PASS_TOKENS):
+        for batch in batches_by_length([len(row) for row in rows], pass_sizes(model.device)):
             ids, mask = pad([rows[index] for index in batch], pad_id)
             gatherer.real = mask.bool().to(model.device)
             backbone(model)(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from tether.anchors.drift import answer_batch, divergence
+from tether.passes import pass_sizes
 from tether.progress import task
 from tether.reading import backbone, batches_by_length
 from tether.stats import Interval, cluster_bootstrap
@@ -71,8 +72,9 @@ def traces(pair: Pair, anchors: Sequence[Anchor], pad_id: int, label: str) -> li
     """
     found: dict[int, Trace] = {}
     lengths = [len(anchor.prompt_ids) + len(anchor.answer_ids) for anchor in anchors]
+    sizes = replace(pass_sizes(pair.tuned.device), tokens=PASS_TOKENS)
     with task(label, len(anchors)) as progress:
-        for batch in batches_by_length(lengths, PASS_TOKENS):
+        for batch in batches_by_length(lengths, sizes):
             ids, answer = answer_batch([anchors[index] for index in batch], pad_id)
             found.update(zip(batch, _batch(pair, ids, answer), strict=True))
             progress.advance(len(batch))

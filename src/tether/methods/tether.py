@@ -120,7 +120,11 @@ def under_budget(
     started = time.perf_counter()
     measured = run.measured(model) if holding.geometry else None
     # Only the filters stay in memory while it trains.
-    shaping = Shaping(Geometry.load(measured).filters(holding.pull)) if measured and holding.pull else None
+    shaping = (
+        Shaping(Geometry.load(measured, model.device).filters(holding.pull))
+        if measured and holding.pull
+        else None
+    )
     measuring = time.perf_counter() - started
     multipliers = Budget(epsilons, **MULTIPLIER)
     tuned, cost, rate = run.fit(
@@ -139,7 +143,7 @@ def under_budget(
         partial(domain_loss, run.live(tuned)),
         partial(select_drift, tuned, run.anchors, run.tokenizer.pad_token_id),
         epsilons,
-        Geometry.load(measured) if measured else None,
+        Geometry.load(measured, model.device) if measured else None,
     )
     held = hold(run, rewind if holding.rewinding else None, certifier, tuned)
     held["extra_seconds"]["geometry"] = measuring

@@ -48,6 +48,7 @@ RIDGE = 1e-5  # of the mean energy, on both moments: what neither text shows is 
 MOMENT_TOKENS = 16_000  # of the domain, and of each anchor group
 LARGEST = 1.001  # times dW is small enough: where Newton's steps end
 KINDS = ("domain", "anchors")
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,12 @@ class Geometry:
     Attributes:
         domain: Second moments by layer.
         anchors: Second moments of the same layers; layers that share an input share its moment in both.
+        device: Where it computes, layer by layer; the moments need not find room there.
     """
 
     domain: Moments
     anchors: Moments
+    device: torch.device = CPU
 
     def held(self, name: str, update: torch.Tensor, pull: float) -> torch.Tensor:
         """The update of one layer under a pull towards the base.
@@ -79,9 +82,7 @@ class Geometry:
             return update
         if name not in self.domain:
             return update / (1 + pull)
-        # The moments are where the base saw the texts, an update of all weights is on the CPU.
-        given = update.to(self.domain[name].device)
-        return self._filtered(name, given, pull, float(given.norm())).to(update)
+        return self._filtered(name, update, pull, float(update.norm())).to(update)
 
     def filters(self, pull: float) -> Moments:
         """By layer P, (width, width) or its diagonal (width,): what ``held`` multiplies with at mu = 0."""
@@ -89,7 +90,7 @@ class Geometry:
         for name, moment in self.domain.items():
             if id(moment) not in made:
                 unit = torch.ones(1, len(moment)) if moment.ndim == 1 else torch.eye(len(moment))
-                filtered = self._filtered(name, unit.to(moment.device), pull, math.inf)
+                filtered = self._filtered(name, unit, pull, math.inf)
                 made[id(moment)] = filtered.float().squeeze(0)
         return {name: made[id(moment)] for name, moment in self.domain.items()}
 
@@ -99,7 +100,7 @@ class Geometry:
         Newton's steps on 1 / size as a function of mu, which is nearly a line, come from below and end after
         a few (Moré and Sorensen 1983, the step of trust-region methods).
         """
-        domain, anchors = _ridged(self.domain[name]), _ridged(self.anchors[name])
+        domain, anchors = (_ridged(moments[name].to(self.device)) for moments in (self.domain, self.anchors))
         if domain.ndim == 1:  # a diagonal only ever shrinks
             return update.to(domain) * (domain / (domain + pull * anchors))
         whole, wanted = domain + pull * anchors, domain @ update.to(domain).T
@@ -123,12 +124,13 @@ class Geometry:
         unfinished.replace(path)
 
     @classmethod
-    def load(cls, path: Path) -> Geometry:
-        """What ``save`` wrote."""
+    def load(cls, path: Path, device: torch.device = CPU) -> Geometry:
+        """What ``save`` wrote, to compute on ``device``."""
         with safe_open(path, framework="pt") as file:
             shared: dict[str, str] = json.loads(file.metadata()["shared"])
             found = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, it is no dict
-        return cls(*({name: found[f"{kind}.{own}"] for name, own in shared.items()} for kind in KINDS))
+        moments = ({name: found[f"{kind}.{own}"] for name, own in shared.items()} for kind in KINDS)
+        return cls(*moments, device=device)
 
 
 def measure_geometry(base: LocalModel, train: Sequence[Chat], anchors: AnchorSet) -> Geometry:
@@ -148,7 +150,8 @@ def geometry_of_rows(
     model: PreTrainedModel, rows: Sequence[Sequence[int]], anchors: AnchorSet, pad_id: int
 ) -> Geometry:
     """As ``measure_geometry``, of a domain that is token ids already."""
-    return Geometry(_moments(model, rows, pad_id, "the domain"), anchor_moments(model, anchors, pad_id))
+    domain = _moments(model, rows, pad_id, "the domain")
+    return Geometry(domain, anchor_moments(model, anchors, pad_id), model.device)
 
 
 def anchor_moments(model: PreTrainedModel, anchors: AnchorSet, pad_id: int) -> Moments:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 
-from tether.anchors.drift import PASS_TOKENS
+from tether.passes import pass_sizes
 from tether.progress import task
 from tether.reading import batches_by_length
 from tether.training.batches import IGNORED, collate
@@ -86,7 +86,7 @@ def token_nats(model: PreTrainedModel, rows: Rows, pad_id: int) -> list[torch.Te
     nats: list[torch.Tensor] = [torch.empty(0)] * len(rows)
     lengths = [len(row["input_ids"]) for row in rows]
     with task("The base on the training data", len(rows)) as progress:
-        for batch in batches_by_length(lengths, PASS_TOKENS):
+        for batch in batches_by_length(lengths, pass_sizes(model.device)):
             padded = collate([rows[index] for index in batch], pad_id)
             ids, labels = padded["input_ids"].to(model.device), padded["labels"].to(model.device)
             logits, targets = logits_at(model, ids, labels)

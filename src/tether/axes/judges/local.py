@@ -13,6 +13,7 @@ from tether.axes.judges.protocol import OPENING_TOKENS, Kind, Verdict
 from tether.axes.judges.rules import beside_rules
 from tether.errors import UserError
 from tether.files import read_json
+from tether.passes import pass_sizes
 from tether.progress import task
 from tether.reading import batches_by_length
 
@@ -46,7 +47,6 @@ LABELS: dict[str, Kind] = {
     "degenerate": "degenerate",
 }
 _RENAME = f"name each label by what it tells: {', '.join(dict.fromkeys(LABELS.values()))}"
-BATCH_TOKENS = 4096  # padding included
 LONGEST = 512  # tokens: what the usual encoders bear, and a refusal shows early
 
 
@@ -78,7 +78,8 @@ class LocalJudge:
         rows = [self._encoded(exchange) for exchange in exchanges]
         verdicts: list[Verdict | None] = [None] * len(rows)
         with task("Judging", len(rows)) as progress, torch.inference_mode():
-            for batch in batches_by_length([len(row["input_ids"]) for row in rows], BATCH_TOKENS):
+            lengths = [len(row["input_ids"]) for row in rows]
+            for batch in batches_by_length(lengths, pass_sizes(self._model.device)):
                 inputs = self._tokenizer.pad([rows[index] for index in batch], return_tensors="pt")
                 logits = self._model(**inputs.to(self._model.device)).logits
                 for index, chances in zip(batch, logits.float().softmax(-1).tolist(), strict=True):
