@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -129,6 +130,17 @@ def test_every_model_carries_a_certificate_and_only_ours_a_budget(run: Path, anc
         assert certificate["budget"] == budget
         assert certificate["anchors_sha256"] == anchors.sha256
         assert 0 <= certificate["alpha"] <= 1
+
+
+def test_a_model_certified_on_other_anchors_is_not_gone_on_with(
+    run: Path, base: Base, tmp_path: Path
+) -> None:
+    old = shutil.copytree(run, tmp_path / "old")
+    path = old / "methods" / "lora" / "seed-0" / "drift.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "anchors_sha256": "0"}))
+    with pytest.raises(UserError, match="certified on other anchors") as caught:
+        story.compare(asked(base), old)
+    assert caught.value.where == str(path)
 
 
 def test_the_certificate_and_the_drift_axis_agree(results: dict[str, Any], run: Path) -> None:

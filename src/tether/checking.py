@@ -11,15 +11,17 @@ from tether.axes.judges.registry import open_judge
 from tether.axes.registry import REGISTRY, Loaded, load_axes
 from tether.config import with_defaults
 from tether.errors import UserError
-from tether.files import write_json
+from tether.files import read_json, write_json
 from tether.methods import find
 from tether.seen import builtin_seen, dialogues_seen, replayed_seen, without_leaks
 from tether.sources import load_training
+from tether.training.certificate import CERTIFICATE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from tether.anchors.anchors import AnchorSet
     from tether.chatdata.leaks import Leak
     from tether.config import Plan, Study
 
@@ -136,3 +138,21 @@ def claim(out: Path, study: Study, study_path: Path | None) -> None:
     write_json(path, asked)
     if study_path:
         shutil.copyfile(study_path, out / "study.yaml")
+
+
+def check_certified(folder: Path, anchors: AnchorSet) -> None:
+    """See that a model that stands in a run's folder was certified on the anchors of today.
+
+    Raises:
+        UserError: It was on others; its drift cannot stand beside theirs.
+    """
+    certificate = read_json(folder / CERTIFICATE_FILE)
+    # In a sequence a model is certified on what it learned before too; these groups are its own.
+    if certificate is None or certificate["groups"].keys() > set(anchors.groups):
+        return
+    if certificate["anchors_sha256"] != anchors.sha256:
+        raise UserError(
+            "this model was certified on other anchors than the base has now",
+            where=str(folder / CERTIFICATE_FILE),
+            fix="delete its folder to have it tuned anew, or begin another run with --out",
+        )

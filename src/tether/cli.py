@@ -236,11 +236,19 @@ def cancel(out: Annotated[Path, typer.Argument(metavar="DIR")], as_json: Json = 
 
 
 @app.command()
-def anchors(base: Base, out: Out, as_json: Json = False) -> None:
+def anchors(
+    base: Base,
+    out: Out,
+    prompts: Annotated[
+        list[Path],
+        typer.Option(metavar="FILE", help="Prompts of your own, a group for each file; may be repeated."),
+    ] = [],  # noqa: B006, typer copies it
+    as_json: Json = False,
+) -> None:
     """Sample what must not change: prompts with the base's own answers."""
     from tether import stages
 
-    outcome = stages.anchors(base, out)
+    outcome = stages.anchors(base, out, prompts=prompts)
     _print(outcome.record, outcome.text, as_json)
 
 

@@ -136,7 +136,7 @@ def _listed(value: Any) -> Any:
 Sources = Annotated[list[str], BeforeValidator(_listed)]
 
 # The groups of anchors that every base has; no domain of a sequence can be called so.
-ANCHOR_GROUPS = ("general", "safety")
+ANCHOR_GROUPS = ("general", "safety", "text")
 
 
 class Axes(_Strict):

@@ -25,7 +25,7 @@ from tether.axes.drift import drift_items
 from tether.axes.judges.hosted import HostedJudge
 from tether.axes.judges.registry import open_judge
 from tether.axes.registry import Loaded, measure
-from tether.checking import WAY_OUT, checked_axes, claim, planned
+from tether.checking import WAY_OUT, check_certified, checked_axes, claim, planned
 from tether.environment import now
 from tether.errors import UserError
 from tether.files import write_json
@@ -250,7 +250,10 @@ class Story:
             self._measure(self.folder(plan, seed), base, self.folder(plan, seed))
 
     def _measure(self, folder: Path, base: str, tuned: Path | None) -> None:
-        wanted = [*self.axes, *(["drift"] if tuned and not hosted_name(base) else [])]
+        drifts = tuned is not None and not hosted_name(base)
+        if drifts:
+            check_certified(folder, self.anchors(base))
+        wanted = [*self.axes, *(["drift"] if drifts else [])]
         missing = [axis for axis in wanted if not (folder / "items" / f"{axis}.jsonl").is_file()]
         if not missing:
             return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn.functional import log_softmax
 
 from tether.anchors.anchors import Anchor, AnchorSet, joined
 from tether.anchors.drift import answer_states
+from tether.anchors.own import own_split
 from tether.anchors.prompts import harmful_prompts, lookalike_prompts, sampled_prompts, spread
 from tether.progress import say
 
@@ -55,20 +57,26 @@ class AnchorSettings:
     seed: int = 0
 
 
-def build_anchors(model: LocalModel, revision: str, settings: AnchorSettings) -> AnchorSet:
+def build_anchors(
+    model: LocalModel,
+    revision: str,
+    settings: AnchorSettings,
+    own: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> AnchorSet:
     """Sample prompts from the base, add built-in ones near harm, let the base answer, cache its top-k.
 
     Args:
         model: The base.
         revision: The base's revision, kept with the anchors.
         settings: How many prompts of each group and split, temperature, seed.
+        own: The user's prompts, by group.
 
     Returns:
-        Anchors of the groups "general", "safety" and "text".
+        Anchors of the groups "general", "safety" and "text", and of the user's.
     """
-    asked = [
-        Asked(group, split, prompt, model.ask(prompt)) for group, split, prompt in _prompts(model, settings)
-    ]
+    prompts = _prompts(model, settings)
+    prompts += [row for group, texts in own.items() for row in own_split(group, texts, settings.seed)]
+    asked = [Asked(group, split, prompt, model.ask(prompt)) for group, split, prompt in prompts]
     answer = partial(
         answered,
         model,

@@ -51,7 +51,7 @@ def sampled_prompts(model: LocalModel, count: int, *, temperature: float, seed: 
     raise UserError(
         f"the base wrote only {len(kept)} usable user turns of {count} by itself",
         where=model.name,
-        fix="give prompts of your own with `tether anchors --prompts FILE`",
+        fix="see whether it is a chat model and its chat template is its own",
     )
 
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 import tempfile
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tether import bases
 from tether.anchors.anchors import AnchorSet, load_anchors
 from tether.anchors.build import AnchorSettings, build_anchors, save_anchors
+from tether.anchors.own import check_own, own_prompts
 from tether.errors import UserError
 from tether.files import cache_folder, make_once
 from tether.inference import LocalModel
 from tether.progress import say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def anchors_for(base: bases.Base, folder: Path | None = None) -> AnchorSet:
@@ -55,11 +60,25 @@ def _kept(base: bases.Base) -> Path:
     return cache_folder() / "anchors" / f"{base.name.replace('/', '--')}-{base.revision[:16]}"
 
 
-def build(base: bases.Base, out: Path, settings: AnchorSettings | None = None) -> AnchorSet:
-    """Make a base's anchors in ``out``; nothing half-made is left there if it is killed."""
+def build(
+    base: bases.Base, out: Path, settings: AnchorSettings | None = None, prompts: Sequence[Path] = ()
+) -> AnchorSet:
+    """Make a base's anchors in ``out``; nothing half-made is left there if it is killed.
+
+    Args:
+        base: The base.
+        out: The folder.
+        settings: How many of what.
+        prompts: Files of the user's own prompts, each of which becomes a group.
+
+    Raises:
+        UserError: A file of prompts does not fit or has too few.
+    """
+    own = own_prompts(prompts)
     say(f"Making anchors for {base.name} ...")
     live = LocalModel(bases.load_model(base), bases.load_tokenizer(base), base.name)
-    anchors = build_anchors(live, base.revision, settings or AnchorSettings())
+    anchors = build_anchors(live, base.revision, settings or AnchorSettings(), own)
+    check_own(anchors, prompts)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
         save_anchors(anchors, Path(scratch))

@@ -111,10 +111,12 @@ def judge(
     return Outcome(record, "\n".join(agreement_lines(record)))
 
 
-def anchors(base: str, out: Path, settings: AnchorSettings | None = None) -> Outcome:
-    """Make a base's anchors in ``out``."""
+def anchors(
+    base: str, out: Path, settings: AnchorSettings | None = None, prompts: Sequence[Path] = ()
+) -> Outcome:
+    """Make a base's anchors in ``out``, with a group of its own for each file of ``prompts``."""
     if out.is_dir() and any(out.iterdir()):
         raise UserError("the folder is not empty", where=str(out), fix="name another folder")
-    made = build(bases.resolve(base), out, settings)
+    made = build(bases.resolve(base), out, settings, prompts)
     record = {"out": str(out), "sha256": made.sha256, "counts": made.counts()}
     return Outcome(record, f"Anchors of {base}: {out}")
