@@ -15,7 +15,6 @@ from tether.passes import SIZES
 from tether.reading import Memory
 
 if TYPE_CHECKING:
-    from types import ModuleType
 
     from tether.chatdata.chats import Chat
     from tether.inference import LocalModel
