@@ -15,7 +15,6 @@ from tether.passes import SIZES
 from tether.reading import Memory
 
 if TYPE_CHECKING:
-
     from tether.chatdata.chats import Chat
     from tether.inference import LocalModel
 

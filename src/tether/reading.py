@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from tether.passes import PassSizes
 
 
-
 @dataclass
 class Reading:
     """Rows that were read so far.

@@ -222,6 +222,7 @@ class Story:
             yes=True,
             place=self.place(plan, seed),
             data=self.study.data,
+            certifier=partial(self.certifier, plan.base),
         )
         find(plan.method)(run, options)
         gc.collect()

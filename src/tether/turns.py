@@ -175,9 +175,7 @@ def _before(live: LocalModel, gold: _Gold, turns: Sequence[_Turn]) -> tuple[Read
     return reading, live.head(gold.hidden[rows, ends - 1])
 
 
-def _dialogue_batches(
-    shapes: Sequence[tuple[int, int]], room: int, most_tokens: int
-) -> Iterator[list[int]]:
+def _dialogue_batches(shapes: Sequence[tuple[int, int]], room: int, most_tokens: int) -> Iterator[list[int]]:
     """Dialogues of like length together, as long as all their turns, each with a cache of its own, find room.
 
     Args:

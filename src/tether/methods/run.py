@@ -81,6 +81,7 @@ class Run:
         yes: Whether the user has agreed to what a service will charge.
         place: In a sequence of domains.
         data: Where the dialogues come from, for the record.
+        certifier: What the base thinks of its anchors, where that is known already.
     """
 
     def __init__(
@@ -95,10 +96,11 @@ class Run:
         yes: bool = False,
         place: Place = ALONE,
         data: str | None = None,
+        certifier: Callable[[], Certifier] | None = None,
     ) -> None:
         self.base, self.train, self.select, self.out, self.yes = base, train, select, out, yes
         self.settings, self.seed, self._anchors_folder, self.place = settings, seed, anchors_folder, place
-        self._data = data
+        self._data, self._certifier = data, certifier or self._own_certifier
 
     @property
     def seen(self) -> dict[str, Any]:
@@ -124,21 +126,26 @@ class Run:
         return Renderer(self.tokenizer)
 
     @cached_property
+    def _base_anchors(self) -> AnchorSet:
+        return anchors_for(self.base, self._anchors_folder)
+
+    @cached_property
     def anchors(self) -> AnchorSet:
         """What must not change: the base's answers, and those of the models that learned domains before."""
-        own = anchors_for(self.base, self._anchors_folder)
+        own = self._base_anchors
         top_k = own.top_ids.shape[1]
         return joined([own, *(learned_anchors(one, self.base, top_k) for one in self.place.learned)])
 
     def certifier(self, epsilons: dict[str, float]) -> Certifier:
         """Compares models with whoever answered the anchors; what is given out is bfloat16, so it is that."""
-        learned = {one.group: one.folder for one in self.place.learned}
-        own = [group for group in self.anchors.groups if group not in learned]
-        pad_id = int(self.tokenizer.pad_token_id)
-        certifier = Certifier(bases.load_model(self.base), self.anchors, pad_id, epsilons, own)
-        for group, folder in learned.items():
-            certifier.refer(bases.load_tuned(self.base, folder), [group])
+        certifier = self._certifier().under(epsilons, self.anchors)
+        for one in self.place.learned:
+            certifier.refer(bases.load_tuned(self.base, one.folder), [one.group])
         return certifier
+
+    def _own_certifier(self) -> Certifier:
+        pad_id = int(self.tokenizer.pad_token_id)
+        return Certifier(bases.load_model(self.base), self._base_anchors, pad_id)
 
     def parametrisation(self, own: str) -> str:
         """What is trained: as the settings say, else the method's ``own``."""

@@ -85,7 +85,6 @@ class Certifier:
         anchors: The anchors.
         pad_id: The tokenizer's pad token.
         epsilons: Budget by group; without one, every group is measured.
-        groups: The groups that the base answered, if not all; the rest need ``refer``.
     """
 
     def __init__(
@@ -94,11 +93,10 @@ class Certifier:
         anchors: AnchorSet,
         pad_id: int,
         epsilons: dict[str, float] | None = None,
-        groups: Sequence[str] | None = None,
     ) -> None:
         self.anchors, self.pad_id, self.epsilons, self.seconds = anchors, pad_id, epsilons or {}, 0.0
         self._answered: dict[str, tuple[torch.nn.Module, list[torch.Tensor]]] = {}
-        self.refer(model, anchors.groups if groups is None else groups)
+        self.refer(model, anchors.groups)
 
     def refer(self, model: PreTrainedModel, groups: Sequence[str]) -> None:
         """Compare with this model on the groups that it answered."""
@@ -108,6 +106,12 @@ class Certifier:
             states = answer_states(model, self._certify(group), self.pad_id, f"Before, on {group} anchors")
             self._answered[group] = head, states
         self.seconds += time.perf_counter() - started
+
+    def under(self, epsilons: dict[str, float], anchors: AnchorSet) -> Certifier:
+        """The same answers under a budget; ``anchors`` may go on with groups that others answered."""
+        held = copy.copy(self)
+        held.anchors, held.epsilons, held._answered = anchors, epsilons, dict(self._answered)
+        return held
 
     def _certify(self, group: str) -> list[Anchor]:
         return [self.anchors.anchors[i] for i in self.anchors.indices(group, "certify")]

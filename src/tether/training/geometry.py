@@ -129,8 +129,8 @@ class Geometry:
         with safe_open(path, framework="pt") as file:
             shared: dict[str, str] = json.loads(file.metadata()["shared"])
             found = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, it is no dict
-        moments = ({name: found[f"{kind}.{own}"] for name, own in shared.items()} for kind in KINDS)
-        return cls(*moments, device=device)
+        domain, anchors = ({name: found[f"{kind}.{own}"] for name, own in shared.items()} for kind in KINDS)
+        return cls(domain, anchors, device)
 
 
 def measure_geometry(base: LocalModel, train: Sequence[Chat], anchors: AnchorSet) -> Geometry:
