@@ -37,7 +37,7 @@ OTHER_GROUPS = 0.05
 # interval.
 MULTIPLIER = {"start": 0.3, "rate": 0.05, "memory": 0.8, "aim": 0.5}
 
-# From a pull of 1 to 3 shaping costs 0.002 nats of domain loss for 30% less drift, a rewind four times that.
+# At 3 half of the budget was left unused (docs/results.md); what is above it at 1, the rewind takes.
 PULL, ANCHOR_EVERY, ANCHOR_TOKENS = 1.0, 4, 384
 
 
