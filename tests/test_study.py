@@ -7,6 +7,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
 from tether import checking
 from tether import study as story
@@ -141,6 +142,11 @@ def test_a_model_certified_on_other_anchors_is_not_gone_on_with(
     with pytest.raises(UserError, match="certified on other anchors") as caught:
         story.compare(asked(base), old)
     assert caught.value.where == str(path)
+
+
+def test_the_report_tells_where_the_models_were_trained(results: dict[str, Any]) -> None:
+    (machine,) = results["provenance"]["trained_on"]
+    assert machine.endswith(f"torch {torch.__version__}")
 
 
 def test_the_certificate_and_the_drift_axis_agree(results: dict[str, Any], run: Path) -> None:

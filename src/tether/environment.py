@@ -28,6 +28,11 @@ def environment() -> dict[str, Any]:
     }
 
 
+def machine(told: dict[str, Any]) -> str:
+    """An `environment` in a few words."""
+    return f"{told['accelerator'] or told['processor']}, torch {told['packages']['torch']}"
+
+
 def now() -> str:
     """The time now in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

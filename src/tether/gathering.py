@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tether import models
-from tether.environment import environment, now
+from tether.environment import environment, machine, now
 from tether.files import read_json
 from tether.hosted.services import hosted_name
 from tether.methods.run import read_record
@@ -102,12 +102,19 @@ def _sweep_result(story: Story, plan: Plan) -> list[SweepPoint]:
     return [point.model_copy(update={"chosen": point.learning_rate == chosen}) for point in story.swept(plan)]
 
 
+def _machines(story: Story, plans: Sequence[Plan]) -> list[str]:
+    """Where the models were trained, which need not be where their results are gathered."""
+    records = [read_record(story.folder(plan, seed)) or {} for plan in plans for seed in story.seeds]
+    return sorted({machine(record["environment"]) for record in records if "environment" in record})
+
+
 def _provenance(story: Story, plans: Sequence[Plan]) -> dict[str, Any]:
     measured = {name: fingerprint(name) for sources in story.axes.values() for name in sources}
     names = dict.fromkeys(plan.base for plan in plans)
     names |= dict.fromkeys(base for plan in plans if (base := models.measured_on(plan)))
     return {
         "data": {story.study.data: fingerprint(story.study.data, "train")},
+        "trained_on": _machines(story, plans),
         "measured": measured,
         "judge": story.study.judge,
         "bases": {

@@ -16,6 +16,7 @@ from tether.anchors.learned import learned_anchors
 from tether.anchors.store import anchors_for
 from tether.chatdata.preferences import Preference
 from tether.chatdata.rendering import Renderer
+from tether.environment import environment
 from tether.errors import UserError
 from tether.files import read_json, write_json
 from tether.inference import LocalModel
@@ -312,6 +313,7 @@ class Run:
             **self.seen,
             "training": training,
             "cost": cost,
+            "environment": environment(),
         }
 
 
