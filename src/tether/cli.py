@@ -87,6 +87,7 @@ def compare(
     methods: Annotated[str | None, typer.Option(metavar="A,B", help="Only these methods.")] = None,
     seeds: Annotated[str | None, typer.Option(metavar="0,1,2", help="Other seeds than the study's.")] = None,
     dry_run: Annotated[bool, typer.Option(help="Check the study without running it.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Models made and measured at a time, on one device.")] = 1,
     require: Require = [],  # noqa: B006  typer copies its defaults
     yes: Yes = False,
     as_json: Json = False,
@@ -111,6 +112,10 @@ def compare(
     from tether.report import summary_text
     from tether.requirements import check_requirements
 
+    if jobs > 1:
+        from tether.parallel import side_by_side
+
+        side_by_side(plan, out, jobs, chosen_methods, chosen_seeds, study)
     results = story.compare(plan, out, chosen_methods, chosen_seeds, study, yes)
     plain = _plain(results)
     _print(plain, summary_text(results, out / "report.html"), as_json)

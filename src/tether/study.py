@@ -181,17 +181,21 @@ class Story:
         if len(plan.learning_rates) < 2 or plan.sweep != plan.name:
             return
         for rate in plan.learning_rates:
-            folder = self.out / "methods" / plan.sweep / "sweep" / f"{rate:g}"
-            if (folder / bases.RECORD_FILE).is_file():
-                continue
-            say(f"Trying {plan.name} at a learning rate of {rate:g}")
-            settings = plan.training.model_copy(update={"max_steps": self.study.sweep_steps, "epochs": None})
-            options = {**plan.options, "learning_rate": rate}
-            run = Run(
-                self.base(plan.base), *self.dialogues(plan.training), folder, settings, data=self.study.data
-            )
-            find(plan.method)(run, options)
-            self._keep_loss(run, folder)
+            self.try_rate(plan, rate)
+
+    def try_rate(self, plan: Plan, rate: float) -> None:
+        """One learning rate of a sweep."""
+        folder = self.out / "methods" / plan.sweep / "sweep" / f"{rate:g}"
+        if "select_loss" in (read_record(folder) or {}):
+            return
+        say(f"Trying {plan.name} at a learning rate of {rate:g}")
+        settings = plan.training.model_copy(update={"max_steps": self.study.sweep_steps, "epochs": None})
+        options = {**plan.options, "learning_rate": rate}
+        run = Run(
+            self.base(plan.base), *self.dialogues(plan.training), folder, settings, data=self.study.data
+        )
+        find(plan.method)(run, options)
+        self._keep_loss(run, folder)
 
     def _keep_loss(self, run: Run, folder: Path) -> None:
         """Write the select loss into the trial's record and let its weights go."""
