@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from tether.inference import LocalModel
 
 RIDGE = 1e-5  # of the mean energy, on both moments: what neither text shows is shrunk as what both share
-MOMENT_TOKENS = 8_000  # of the domain, and of each anchor group; five times the widest layer of a small model
+MOMENT_TOKENS = 8_000  # of the domain, and of each anchor group
 LARGEST = 1.001  # times dW is small enough: where Newton's steps end
 KINDS = ("domain", "anchors")
 CPU = torch.device("cpu")
