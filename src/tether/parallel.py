@@ -12,7 +12,6 @@ import re
 import sys
 from dataclasses import dataclass
 from multiprocessing.connection import wait
-from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ from tether.study import Story
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from multiprocessing.context import ForkServerProcess
+    from pathlib import Path
 
     from tether.config import Plan, Study
 
