@@ -104,7 +104,9 @@ def _sweep_result(story: Story, plan: Plan) -> list[SweepPoint]:
 
 def _machines(story: Story, plans: Sequence[Plan]) -> list[str]:
     """Where the models were trained, which need not be where their results are gathered."""
-    records = [read_record(story.folder(plan, seed)) or {} for plan in plans for seed in story.seeds]
+    here = [plan for plan in plans if models.service_of(plan) is None]
+    records = [read_record(story.folder(plan, seed)) or {} for plan in here for seed in story.seeds]
+    # Records from before 2026-11-26 do not tell.
     return sorted({machine(record["environment"]) for record in records if "environment" in record})
 
 
