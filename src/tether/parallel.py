@@ -2,6 +2,9 @@
 
 What a job does, `compare` would do in turn, into the same folder, and then it is passed over there. So a job
 that fails costs its time alone: `compare` does it again, and says what is wrong. Jobs write to `RUN/logs`.
+
+On an NVIDIA GPU the processes' kernels run in turn, and at the same time under its multi-process service
+(`nvidia-cuda-mps-control -d`): twelve processes with small kernels took 1.1 s and 0.33 s there (one H200).
 """
 
 from __future__ import annotations
