@@ -22,7 +22,7 @@ def test_the_demo_is_small_and_needs_nothing_from_outside() -> None:
     study = load_study(STUDIES[0].with_name("demo.yaml"))
     sources = [study.data, *study.axes.proficiency, *study.axes.safety, *study.axes.knowledge]
     assert all(source.startswith("builtin:") for source in sources)
-    assert study.training.max_steps <= 50
+    assert study.training.max_steps == 40
     assert len(study.seeds) == 1
 
 

@@ -4,7 +4,7 @@ What a job does, `compare` would do in turn, into the same folder, and then it i
 that fails costs its time alone: `compare` does it again, and says what is wrong. Jobs write to `RUN/logs`.
 
 On an NVIDIA GPU the processes' kernels run in turn, and at the same time under its multi-process service
-(`nvidia-cuda-mps-control -d`): twelve processes with small kernels took 1.1 s and 0.33 s there (one H200).
+(`nvidia-cuda-mps-control -d`).
 """
 
 from __future__ import annotations
@@ -98,10 +98,10 @@ def side_by_side(
         )
     names, numbers = list(methods or study.methods), list(seeds or study.seeds)
     plans = [plan for plan in planned(study, names) if models.service_of(plan) is None]
-    checked = checked_axes(study, plans)
+    story = Story(study, out, numbers, *checked_axes(study, plans))
     claim(out, study, study_path)
     for base in dict.fromkeys(plan.base for plan in plans):
-        Story(study, out, numbers, *checked).look_through_anchors(base)  # made here once, if they must be
+        story.look_through_anchors(base)  # made here once, if they must be
     _run_all(study, out, jobs, [plan.name for plan in plans], jobs_of(study, plans, numbers))
 
 

@@ -13,7 +13,7 @@ from torch.nn.functional import log_softmax
 
 from tether.anchors.anchors import Anchor, AnchorSet, joined
 from tether.anchors.drift import answer_states
-from tether.anchors.own import own_split
+from tether.anchors.own import own_sizes
 from tether.anchors.prompts import harmful_prompts, lookalike_prompts, sampled_prompts, spread
 from tether.progress import say
 
@@ -75,7 +75,9 @@ def build_anchors(
         Anchors of the groups "general", "safety" and "text", and of the user's.
     """
     prompts = _prompts(model, settings)
-    prompts += [row for group, texts in own.items() for row in own_split(group, texts, settings.seed)]
+    for group, texts in own.items():
+        shuffled = random.Random(f"{settings.seed} {group}").sample(texts, len(texts))
+        prompts += _split(group, shuffled, own_sizes(len(texts)))
     asked = [Asked(group, split, prompt, model.ask(prompt)) for group, split, prompt in prompts]
     answer = partial(
         answered,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING
 
 from tether.anchors.prompts import fingerprint
@@ -50,13 +49,10 @@ def own_prompts(files: Sequence[Path]) -> dict[str, list[str]]:
     return found
 
 
-def own_split(group: str, prompts: Sequence[str], seed: int) -> list[tuple[str, str, str]]:
-    """Each prompt with its group and split, by lot."""
-    shuffled = random.Random(f"{seed} {group}").sample(prompts, len(prompts))
-    certify = round(SHARES["certify"] * len(prompts))
-    select = round(SHARES["select"] * len(prompts))
-    splits = ["certify"] * certify + ["select"] * select + ["train"] * (len(prompts) - certify - select)
-    return [(group, split, prompt) for split, prompt in zip(splits, shuffled, strict=True)]
+def own_sizes(count: int) -> dict[str, int]:
+    """How many of so many prompts go to each split."""
+    certify, select = (round(SHARES[split] * count) for split in ("certify", "select"))
+    return {"certify": certify, "select": select, "train": count - certify - select}
 
 
 def check_own(anchors: AnchorSet, files: Sequence[Path]) -> None:
