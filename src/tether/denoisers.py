@@ -27,6 +27,7 @@ from tether.errors import UserError
 from tether.methods.tether import ANCHOR_EVERY, MULTIPLIER, PULL
 from tether.training.budget import Budget
 from tether.training.certificate import Certificate
+from tether.training.filters import filters
 from tether.training.geometry import Geometry
 from tether.training.rewind import Rewind
 from tether.training.shaping import Shaping
@@ -98,7 +99,7 @@ class HeldDenoiser:
             for split in ("train", "select")
         }
         if pull:
-            shaping = Shaping(self._geometry.filters(pull))
+            shaping = Shaping(filters(self._geometry, pull))
             shaping.begin(model)
             optimizer.register_step_pre_hook(lambda *_: shaping.before_step())
             optimizer.register_step_post_hook(lambda *_: shaping.after_step())

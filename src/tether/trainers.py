@@ -26,6 +26,7 @@ from tether.methods.tether import ANCHOR_EVERY, ANCHOR_TOKENS, MULTIPLIER, PULL,
 from tether.training.anchored import Anchored, Anchoring
 from tether.training.budget import Budget
 from tether.training.certificate import Certifier
+from tether.training.filters import filters
 from tether.training.geometry import MOMENT_TOKENS, geometry_of_rows
 from tether.training.rewind import SELECT_TOKENS, Rewind, first_rows, select_drift
 from tether.training.shaping import Shaping
@@ -135,7 +136,7 @@ class Held(Anchored):
         if self._measured is None:
             self._measured = self._measure()
             if self.pull:
-                self.add_callback(Shaping(self._measured.geometry.filters(self.pull)))
+                self.add_callback(Shaping(filters(self._measured.geometry, self.pull)))
         output = super().train(*args, **kwargs)
         self._hold(self._measured)
         return output

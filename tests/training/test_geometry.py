@@ -96,7 +96,7 @@ def test_the_bound_on_the_size_binds_and_costs_little(pull: float) -> None:
     energies, directions = torch.linalg.eigh(domain.double())
     learned = torch.randn(8, len(domain), generator=torch.Generator().manual_seed(5)).double()
     learned = learned * energies.clamp(min=0).sqrt() @ directions.T  # where the domain's inputs are
-    held, free = geometry.held("layer", learned, pull), learned @ geometry.filters(pull)["layer"].double()
+    held, free = geometry.held("layer", learned, pull), learned @ geometry.filter("layer", pull).double()
     plain = learned * scale_of_least_cost(learned, geometry, pull)
     assert free.norm() > 1.2 * learned.norm(), "without the bound it is enlarged"
     assert held.norm() <= LARGEST * learned.norm() * (1 + 1e-6)
@@ -112,13 +112,13 @@ def test_so_it_is_in_a_model(live: LocalModel, hotels: list[Chat], anchors: Anch
     for row in rows:
         ids, labels = torch.tensor([row["input_ids"]]), torch.tensor([row["labels"]])
         live.model(input_ids=ids, labels=labels).loss.backward()
-    layers, filters = linear_layers(live.model), geometry.filters(pull)
+    layers = linear_layers(live.model)
     grown, costs, least = [], 0.0, 0.0
     for name in geometry.domain:
         layer = Geometry({"layer": geometry.domain[name]}, {"layer": geometry.anchors[name]})
         learned = layers[name].weight.grad
         assert learned is not None
-        held, free = layer.held("layer", learned, pull), learned @ filters[name]
+        held, free = layer.held("layer", learned, pull), learned @ layer.filter("layer", pull)
         assert held.norm() <= LARGEST * learned.norm() * (1 + 1e-4), name
         grown.append(float(free.norm() / learned.norm()))
         whole = energy(learned, layer.domain["layer"])

@@ -9,6 +9,7 @@ from peft import LoraConfig
 from tether import bases
 from tether.inference import LocalModel
 from tether.training.batches import as_row
+from tether.training.filters import Filters, filters
 from tether.training.geometry import Geometry, measure_geometry
 from tether.training.loop import fit
 from tether.training.shaping import Shaping
@@ -62,7 +63,9 @@ def closed_half(weight: torch.Tensor) -> torch.Tensor:
 def test_nothing_moves_in_a_closed_direction(
     base: Base, hotels: list[Chat], quick: Training, half_closed: Moments, tmp_path: Path, adapter: Any
 ) -> None:
-    tuned = train(base, hotels, quick, tmp_path, adapter=adapter, callbacks=[Shaping(half_closed)])
+    tuned = train(
+        base, hotels, quick, tmp_path, adapter=adapter, callbacks=[Shaping(Filters({}, half_closed))]
+    )
     before = dict(bases.load_model(base, torch.float32).named_parameters())
     moved = 0.0
     for name, weight in input_weights(tuned).items():
@@ -78,7 +81,9 @@ def test_the_first_a_keeps_its_size(
     base: Base, hotels: list[Chat], quick: Training, half_closed: Moments, tmp_path: Path
 ) -> None:
     still = quick.model_copy(update={"max_steps": 1, "warmup": 1.0})  # the first step's rate is zero
-    shaped = train(base, hotels, still, tmp_path / "s", adapter=LORA, callbacks=[Shaping(half_closed)])
+    shaped = train(
+        base, hotels, still, tmp_path / "s", adapter=LORA, callbacks=[Shaping(Filters({}, half_closed))]
+    )
     plain = train(base, hotels, still, tmp_path / "p", adapter=LORA)
     for name, weight in input_weights(shaped).items():
         assert float(weight.norm()) == pytest.approx(float(input_weights(plain)[name].norm()), rel=1e-4)
@@ -90,7 +95,12 @@ def test_a_pull_of_nothing_trains_as_without_it(
     live = LocalModel(bases.load_model(base, torch.float32), bases.load_tokenizer(base))
     geometry = measure_geometry(live, hotels, anchors)
     shaped = train(
-        base, hotels, quick, tmp_path / "s", adapter=LORA, callbacks=[Shaping(geometry.filters(0.0))]
+        base,
+        hotels,
+        quick,
+        tmp_path / "s",
+        adapter=LORA,
+        callbacks=[Shaping(filters(geometry, 0.0, eigenbasis=False))],
     )
     plain = train(base, hotels, quick, tmp_path / "p", adapter=LORA)
     for name, weight in input_weights(shaped).items():
@@ -110,5 +120,47 @@ def test_a_geometry_is_read_as_it_was_written(
     first = "model.layers.0.self_attn."
     assert read.domain[first + "q_proj"] is read.domain[first + "v_proj"], "one input, one moment"
     update = torch.randn(3, len(read.domain[first + "q_proj"]))
-    by = read.filters(2.0)[first + "q_proj"]
+    by = read.filter(first + "q_proj", 2.0)
     assert torch.allclose(update @ by, read.held(first + "q_proj", update, 2.0), atol=1e-4)
+
+
+@pytest.mark.parametrize("pull", [0.0, 2.0])
+def test_turning_and_turning_back_shapes_as_the_filter_alone(
+    live: LocalModel, hotels: list[Chat], anchors: AnchorSet, tmp_path: Path, pull: float
+) -> None:
+    geometry = measure_geometry(live, hotels, anchors)
+    made = filters(geometry, pull)
+    kept = made.kept(tmp_path / "filters.safetensors")
+    assert set(kept.turns) == set(kept.shapes) == set(geometry.domain)
+    for name in kept.shapes:
+        assert torch.equal(kept.shapes[name], made.shapes[name])
+        assert torch.equal(kept.turns[name], made.turns[name])
+        update = torch.randn(3, len(geometry.domain[name]))
+        alone = update @ geometry.filter(name, pull)
+        there_and_back = kept.shaped(name, kept.turned(name, update))
+        assert (there_and_back - alone).norm() <= 0.02 * alone.norm(), name
+
+
+def test_the_optimizer_works_where_the_domains_inputs_do_not_correlate(
+    live: LocalModel, hotels: list[Chat], anchors: AnchorSet
+) -> None:
+    geometry = measure_geometry(live, hotels, anchors)
+    made = filters(geometry, 1.0)
+    for name, turn in made.turns.items():
+        moment = turn.float().T @ geometry.domain[name] @ turn.float()
+        aside = moment - torch.diag(moment.diagonal())
+        assert aside.norm() <= 0.02 * moment.norm(), name
+
+
+def test_weight_decay_decays_the_weight_and_not_what_it_is_turned_to() -> None:
+    turn = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(0))).Q
+    layer = torch.nn.Linear(6, 4, bias=False)
+    before = layer.weight.detach().clone()
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.5, weight_decay=0.1)
+    shaping = Shaping(Filters({"layer": turn}, {"layer": turn.T}))
+    shaping.begin(torch.nn.ModuleDict({"layer": layer}))
+    layer.weight.grad = torch.zeros_like(before)
+    shaping.before_step()
+    optimizer.step()
+    shaping.after_step()
+    assert torch.allclose(layer.weight, 0.95 * before, atol=1e-5)

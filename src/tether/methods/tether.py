@@ -12,6 +12,7 @@ import torch
 from tether.methods.registry import method
 from tether.training.anchored import Anchoring
 from tether.training.budget import Budget
+from tether.training.filters import filters
 from tether.training.geometry import Geometry
 from tether.training.preference import PreferenceLoss
 from tether.training.rewind import WHOLE, DialogueLoss, Rewind, select_drift
@@ -21,6 +22,7 @@ from tether.training.weighting import Weighting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from transformers import PreTrainedModel
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from tether.inference import LocalModel
     from tether.methods.run import Run, Tuned
     from tether.training.certificate import Certifier
+    from tether.training.filters import Filters
 
 # First study: at 0.05 and 0.015 measured, 96.5% of AdvBench was refused where the base refuses 97.7%.
 GROUP_BUDGETS = {"general": 0.05, "safety": 0.03}
@@ -53,6 +56,7 @@ class Holding:
         rewinding: Whether the update is rewound until it fits.
         geometry: Whether the inputs' moments are measured at all, for steps and rewind.
         first_tokens: How much the first five tokens of an anchor's answer count in the loss.
+        eigenbasis: Whether shaped steps are made in the eigenbasis of the domain's inputs.
     """
 
     budget: float | dict[str, float] | None = None
@@ -62,6 +66,12 @@ class Holding:
     rewinding: bool = True
     geometry: bool = True
     first_tokens: float = 1.0
+    eigenbasis: bool = True
+
+    def filters(self, measured: Path, device: torch.device) -> Filters:
+        """What shapes the steps, on disk beside the geometry: together it is as large as the model."""
+        made = filters(Geometry.load(measured, device), self.pull, self.eigenbasis)
+        return made.kept(measured.with_name("filters.safetensors"))
 
     def anchoring(self, anchors: AnchorSet, multipliers: Budget) -> Anchoring | None:
         """How anchors take part in training; None where they do not."""
@@ -87,11 +97,12 @@ def tether(
     stm: float | None = None,
     flow: bool = False,
     first_tokens: float = 1.0,
+    eigenbasis: bool = True,
 ) -> Tuned:
     """The domain is learned in directions that the model's own answers leave free, under a drift budget."""
     return under_budget(
         run,
-        Holding(budget, pull, anchor_every, anchor_tokens, rewinding, geometry, first_tokens),
+        Holding(budget, pull, anchor_every, anchor_tokens, rewinding, geometry, first_tokens, eigenbasis),
         learning_rate,
         rank=rank,
         alpha=alpha,
@@ -119,12 +130,7 @@ def under_budget(
     domain_loss = _domain_loss(run, model, beta)
     started = time.perf_counter()
     measured = run.measured(model) if holding.geometry else None
-    # Only the filters stay in memory while it trains.
-    shaping = (
-        Shaping(Geometry.load(measured, model.device).filters(holding.pull))
-        if measured and holding.pull
-        else None
-    )
+    shaping = Shaping(holding.filters(measured, model.device)) if measured and holding.pull else None
     measuring = time.perf_counter() - started
     multipliers = Budget(epsilons, **MULTIPLIER)
     tuned, cost, rate = run.fit(

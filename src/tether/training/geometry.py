@@ -19,7 +19,6 @@ dW D (D + pull C + mu I)^-1, with the least mu >= 0 that makes it small enough.
 
 from __future__ import annotations
 
-import json
 import math
 import random
 from dataclasses import dataclass
@@ -27,10 +26,9 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 from tether.anchors.moments import average, input_moments
+from tether.training.kept import Kept, keep
 from tether.training.update import linear_layers
 
 if TYPE_CHECKING:
@@ -47,7 +45,6 @@ if TYPE_CHECKING:
 RIDGE = 1e-5  # of the mean energy, on both moments: what neither text shows is shrunk as what both share
 MOMENT_TOKENS = 8_000  # of the domain, and of each anchor group
 LARGEST = 1.001  # times dW is small enough: where Newton's steps end
-KINDS = ("domain", "anchors")
 CPU = torch.device("cpu")
 
 
@@ -84,15 +81,11 @@ class Geometry:
             return update / (1 + pull)
         return self._filtered(name, update, pull, float(update.norm())).to(update)
 
-    def filters(self, pull: float) -> Moments:
-        """By layer P, (width, width) or its diagonal (width,): what ``held`` multiplies with at mu = 0."""
-        made: dict[int, torch.Tensor] = {}
-        for name, moment in self.domain.items():
-            if id(moment) not in made:
-                unit = torch.ones(1, len(moment)) if moment.ndim == 1 else torch.eye(len(moment))
-                filtered = self._filtered(name, unit, pull, math.inf)
-                made[id(moment)] = filtered.float().squeeze(0)
-        return {name: made[id(moment)] for name, moment in self.domain.items()}
+    def filter(self, name: str, pull: float) -> torch.Tensor:
+        """P of a layer, (width, width) or its diagonal (width,), float32: ``held`` at mu = 0."""
+        moment = self.domain[name]
+        unit = torch.ones(1, len(moment)) if moment.ndim == 1 else torch.eye(len(moment))
+        return self._filtered(name, unit, pull, math.inf).float().squeeze(0)
 
     def _filtered(self, name: str, update: torch.Tensor, pull: float, most: float) -> torch.Tensor:
         """The best compromise whose size is ``most`` at most, in float64.
@@ -115,22 +108,12 @@ class Geometry:
 
     def save(self, path: Path) -> None:
         """Write both moments to a safetensors file, each shared one once."""
-        owners = {id(moment): name for name, moment in self.domain.items()}
-        tensors = {f"{kind}.{name}": getattr(self, kind)[name] for kind in KINDS for name in owners.values()}
-        shared = {name: owners[id(moment)] for name, moment in self.domain.items()}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".unfinished")
-        save_file(tensors, unfinished, metadata={"shared": json.dumps(shared)})
-        unfinished.replace(path)
+        keep(path, {"domain": self.domain, "anchors": self.anchors})
 
     @classmethod
     def load(cls, path: Path, device: torch.device = CPU) -> Geometry:
         """What ``save`` wrote, to compute on ``device``."""
-        with safe_open(path, framework="pt") as file:
-            shared: dict[str, str] = json.loads(file.metadata()["shared"])
-            found = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, it is no dict
-        domain, anchors = ({name: found[f"{kind}.{own}"] for name, own in shared.items()} for kind in KINDS)
-        return cls(domain, anchors, device)
+        return cls(Kept(path, "domain").all(), Kept(path, "anchors").all(), device)
 
 
 def measure_geometry(base: LocalModel, train: Sequence[Chat], anchors: AnchorSet) -> Geometry:

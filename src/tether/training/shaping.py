@@ -1,8 +1,9 @@
 """Training that keeps to the directions which the anchors leave free: every step's update is shaped.
 
 The rewind's filter (training/geometry.py) applied after the training can only take away; applied to each
-step, the rest of the update learns to do without what was taken. The optimizer is not touched: after its step
-the move of each weight is multiplied by P = D (D + pull C)^-1, which costs one product of the weight's size
+step, the rest of the update learns to do without what was taken. The optimizer is not touched: before its
+step the gradient of each weight is turned into the coordinates of the layer's inputs, and afterwards the move
+that it made is turned back and shaped (training/filters.py), which costs three products of the weight's size
 with (width, width). A LoRA's first A, random, would let B act along the anchors' directions as along any
 other; it is shaped too, its size kept.
 """
@@ -17,20 +18,20 @@ from transformers import TrainerCallback
 from tether.training.update import input_weights, is_adapted
 
 if TYPE_CHECKING:
-    from tether.anchors.moments import Moments
+    from tether.training.filters import Filters
 
 
 class Shaping(TrainerCallback):
     """Shapes each optimizer step: in a trainer as its callback, in a loop of one's own by the plain methods.
 
     Args:
-        filters: P by layer, (width, width) or its diagonal (width,), float32.
+        filters: Of the layers to shape.
     """
 
-    def __init__(self, filters: Moments) -> None:
+    def __init__(self, filters: Filters) -> None:
         self._filters = filters
         self._weights: dict[str, torch.Tensor] = {}
-        self._before: dict[str, torch.Tensor] = {}
+        self._before: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """As ``begin``."""
@@ -47,7 +48,7 @@ class Shaping(TrainerCallback):
     def begin(self, model: torch.nn.Module, step: int = 0) -> None:
         """Find the weights; of a LoRA that begins, shape the first A."""
         self._weights = {
-            name: weight for name, weight in input_weights(model).items() if name in self._filters
+            name: weight for name, weight in input_weights(model).items() if name in self._filters.shapes
         }
         if is_adapted(model) and step == 0:
             self._shape_start()
@@ -55,22 +56,23 @@ class Shaping(TrainerCallback):
     @torch.no_grad()
     def _shape_start(self) -> None:
         for name, weight in self._weights.items():
-            shaped = self._shaped(name, weight)
+            shaped = self._filters.shaped(name, self._filters.turned(name, weight))
             weight.copy_(shaped * (weight.norm() / shaped.norm()))
 
     @torch.no_grad()
     def before_step(self) -> None:
-        """Remember where the weights are."""
+        """Turn the gradients, and the weights with them: an optimizer may read them too, to decay them."""
         for name, weight in self._weights.items():
-            self._before[name] = weight.detach().clone()
+            before = weight.detach().clone()
+            turned = self._filters.turned(name, before)
+            self._before[name] = before, turned
+            weight.copy_(turned)
+            if weight.grad is not None:
+                weight.grad.copy_(self._filters.turned(name, weight.grad))
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Shape the move that the optimizer made."""
+        """Turn back and shape the move that the optimizer made."""
         for name, weight in self._weights.items():
-            before = self._before.pop(name)
-            weight.copy_(before + self._shaped(name, weight - before))
-
-    def _shaped(self, name: str, update: torch.Tensor) -> torch.Tensor:
-        by = self._filters[name].to(update.device, update.dtype)
-        return update * by if by.ndim == 1 else update @ by
+            before, turned = self._before.pop(name)
+            weight.copy_(before + self._filters.shaped(name, weight - turned))

@@ -1,0 +1,76 @@
+"""Tensors by layer in a safetensors file; what layers share is written once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
+    from tether.anchors.moments import Moments
+
+
+def keep(path: Path, kinds: Mapping[str, Moments]) -> None:
+    """Write several kinds of tensors by layer; the layers that share one of a kind share them all."""
+    tensors = {f"{kind}.{name}": moments[name] for kind, moments in kinds.items() for name in owners(moments)}
+    shared = {
+        name: own for moments in kinds.values() for own, names in owners(moments).items() for name in names
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    save_file(tensors, unfinished, metadata={"shared": json.dumps(shared)})
+    unfinished.replace(path)
+
+
+def owners(moments: Moments) -> dict[str, list[str]]:
+    """The layers that share a tensor, by the first of them."""
+    by_tensor: dict[int, list[str]] = {}
+    for name, moment in moments.items():
+        by_tensor.setdefault(id(moment), []).append(name)
+    return {names[0]: names for names in by_tensor.values()}
+
+
+class Kept(Mapping[str, "torch.Tensor"]):
+    """One kind of what `keep` wrote, each tensor read when it is asked for: all need not fit into memory.
+
+    Args:
+        path: The file.
+        kind: Which kind.
+    """
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self._path, self._kind = path, kind
+        with safe_open(path, framework="pt") as file:
+            written, shared = set(file.keys()), json.loads(file.metadata()["shared"])
+        self._owners: dict[str, str] = {
+            name: own for name, own in shared.items() if f"{kind}.{own}" in written
+        }
+        self._last: tuple[str, torch.Tensor | None] = ("", None)
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        owner, (last, tensor) = self._owners[name], self._last
+        if tensor is None or owner != last:
+            self._last = ("", None)  # never two at once
+            # Opened anew, for what is mapped of a file stays in memory as long as it is open.
+            with safe_open(self._path, framework="pt") as file:
+                tensor = file.get_tensor(f"{self._kind}.{owner}")
+            self._last = (owner, tensor)
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._owners)
+
+    def __len__(self) -> int:
+        return len(self._owners)
+
+    def all(self) -> Moments:
+        """All of them in memory, each shared one once."""
+        read: Moments = {}
+        return {name: read.setdefault(owner, self[name]) for name, owner in self._owners.items()}
