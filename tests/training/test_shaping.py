@@ -104,7 +104,7 @@ def test_a_pull_of_nothing_trains_as_without_it(
     )
     plain = train(base, hotels, quick, tmp_path / "p", adapter=LORA)
     for name, weight in input_weights(shaped).items():
-        assert torch.allclose(weight, input_weights(plain)[name], atol=1e-4), name
+        assert (weight - input_weights(plain)[name]).norm() <= 1e-2 * weight.norm(), name
 
 
 def test_a_geometry_is_read_as_it_was_written(

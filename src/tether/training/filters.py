@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 class Filters:
     """By layer, what a gradient and the move that an optimizer makes of it are multiplied by.
 
+    All in bfloat16: along the direction that is strongest on anchors, its rounding lets through 2% of what P
+    itself does (of the first layer's attention 11%).
+
     Attributes:
-        turns: Q, the eigenvectors of the domain's moment, (width, width) bfloat16; not of layers of which
+        turns: Q, the eigenvectors of the domain's moment, (width, width); not of layers of which
             only the diagonal is known, nor where it works in the base's own coordinates.
         shapes: Back, Q^T P, (width, width) float32, P alone where nothing is turned, or its diagonal
             (width,).
@@ -37,17 +40,18 @@ class Filters:
     turns: Mapping[str, torch.Tensor]
     shapes: Mapping[str, torch.Tensor]
 
-    def turned(self, name: str, gradient: torch.Tensor) -> torch.Tensor:
-        """A gradient, (rows, width), in the coordinates in which the optimizer works."""
+    def turned(self, name: str, rows: torch.Tensor) -> torch.Tensor:
+        """A gradient or a weight, (rows, width), in the coordinates in which the optimizer works."""
         if name not in self.turns:
-            return gradient
-        turn = self.turns[name].to(gradient.device)
-        return (gradient.to(turn.dtype) @ turn).to(gradient.dtype)
+            return rows
+        turn = self.turns[name].to(rows.device)
+        return (rows.to(turn.dtype) @ turn).to(rows.dtype)
 
     def shaped(self, name: str, move: torch.Tensor) -> torch.Tensor:
         """A move in these coordinates, (rows, width), back and shaped."""
-        by = self.shapes[name].to(move.device, move.dtype)
-        return move * by if by.ndim == 1 else move @ by
+        by = self.shapes[name].to(move.device)
+        lower = move.to(by.dtype)
+        return (lower * by if by.ndim == 1 else lower @ by).to(move.dtype)
 
     def kept(self, path: Path) -> Filters:
         """The same from a file, each layer's read when it is due."""
@@ -71,5 +75,5 @@ def filters(geometry: Geometry, pull: float, eigenbasis: bool = True) -> Filters
             turn = torch.linalg.eigh(geometry.domain[owner].to(shape.device)).eigenvectors
             shape = turn.T @ shape
             turns |= dict.fromkeys(names, turn.bfloat16().contiguous())
-        shapes |= dict.fromkeys(names, shape)
+        shapes |= dict.fromkeys(names, shape.bfloat16())
     return Filters(turns, shapes)

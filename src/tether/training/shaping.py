@@ -63,16 +63,19 @@ class Shaping(TrainerCallback):
     def before_step(self) -> None:
         """Turn the gradients, and the weights with them: an optimizer may read them too, to decay them."""
         for name, weight in self._weights.items():
+            if weight.grad is None:  # no part of this step
+                continue
             before = weight.detach().clone()
-            turned = self._filters.turned(name, before)
+            # In one product: reading the turn is what takes the time.
+            turned, gradient = self._filters.turned(name, torch.cat([before, weight.grad])).chunk(2)
             self._before[name] = before, turned
             weight.copy_(turned)
-            if weight.grad is not None:
-                weight.grad.copy_(self._filters.turned(name, weight.grad))
+            weight.grad.copy_(gradient)
 
     @torch.no_grad()
     def after_step(self) -> None:
         """Turn back and shape the move that the optimizer made."""
-        for name, weight in self._weights.items():
-            before, turned = self._before.pop(name)
+        for name, (before, turned) in self._before.items():
+            weight = self._weights[name]
             weight.copy_(before + self._filters.shaped(name, weight - turned))
+        self._before.clear()
