@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from tether.inference import LocalModel
     from tether.methods.run import Run, Tuned
     from tether.training.certificate import Certifier
-    from tether.training.filters import Filters
 
 # First study: at 0.05 and 0.015 measured, 96.5% of AdvBench was refused where the base refuses 97.7%.
 GROUP_BUDGETS = {"general": 0.05, "safety": 0.03}
@@ -40,8 +39,7 @@ OTHER_GROUPS = 0.05
 # interval.
 MULTIPLIER = {"start": 0.3, "rate": 0.05, "memory": 0.8, "aim": 0.5}
 
-# At 3 half of the budget was left unused (docs/results.md); what is above it at 1, the rewind takes.
-PULL, ANCHOR_EVERY, ANCHOR_TOKENS = 1.0, 4, 384
+PULL, ANCHOR_EVERY, ANCHOR_TOKENS = 3.0, 4, 384
 
 
 @dataclass(frozen=True)
@@ -68,10 +66,10 @@ class Holding:
     first_tokens: float = 1.0
     eigenbasis: bool = True
 
-    def filters(self, measured: Path, device: torch.device) -> Filters:
-        """What shapes the steps, on disk beside the geometry: together it is as large as the model."""
-        made = filters(Geometry.load(measured, device), self.pull, self.eigenbasis)
-        return made.kept(measured.with_name("filters.safetensors"))
+    def shaping(self, measured: Path, device: torch.device) -> Shaping:
+        """What shapes the steps; its filters lie beside the geometry, as large as the model together."""
+        made = filters(Geometry.load(measured, device), self.pull)
+        return Shaping(made.kept(measured.with_name("filters.safetensors")), self.eigenbasis)
 
     def anchoring(self, anchors: AnchorSet, multipliers: Budget) -> Anchoring | None:
         """How anchors take part in training; None where they do not."""
@@ -86,8 +84,8 @@ def tether(
     run: Run,
     *,
     budget: float | dict[str, float] | None = None,
-    rank: int = 16,
-    alpha: int = 32,
+    rank: int = 64,
+    alpha: int = 64,
     learning_rate: float | None = None,
     pull: float = PULL,
     anchor_every: int = ANCHOR_EVERY,
@@ -130,7 +128,7 @@ def under_budget(
     domain_loss = _domain_loss(run, model, beta)
     started = time.perf_counter()
     measured = run.measured(model) if holding.geometry else None
-    shaping = Shaping(holding.filters(measured, model.device)) if measured and holding.pull else None
+    shaping = holding.shaping(measured, model.device) if measured and holding.pull else None
     measuring = time.perf_counter() - started
     multipliers = Budget(epsilons, **MULTIPLIER)
     tuned, cost, rate = run.fit(

@@ -26,10 +26,11 @@ class Shaping(TrainerCallback):
 
     Args:
         filters: Of the layers to shape.
+        eigenbasis: Whether the optimizer works there, or in the coordinates that the base came with.
     """
 
-    def __init__(self, filters: Filters) -> None:
-        self._filters = filters
+    def __init__(self, filters: Filters, eigenbasis: bool = True) -> None:
+        self._filters, self._eigenbasis = filters, eigenbasis
         self._weights: dict[str, torch.Tensor] = {}
         self._before: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
@@ -56,8 +57,7 @@ class Shaping(TrainerCallback):
     @torch.no_grad()
     def _shape_start(self) -> None:
         for name, weight in self._weights.items():
-            shaped = self._filters.shaped(name, self._filters.turned(name, weight))
-            weight.copy_(shaped * (weight.norm() / shaped.norm()))
+            weight.copy_(self._filters.begun(name, weight))
 
     @torch.no_grad()
     def before_step(self) -> None:
@@ -66,6 +66,9 @@ class Shaping(TrainerCallback):
             if weight.grad is None:  # no part of this step
                 continue
             before = weight.detach().clone()
+            if not self._eigenbasis:
+                self._before[name] = before, before
+                continue
             # In one product: reading the turn is what takes the time.
             turned, gradient = self._filters.turned(name, torch.cat([before, weight.grad])).chunk(2)
             self._before[name] = before, turned
@@ -77,5 +80,8 @@ class Shaping(TrainerCallback):
         """Turn back and shape the move that the optimizer made."""
         for name, (before, turned) in self._before.items():
             weight = self._weights[name]
-            weight.copy_(before + self._filters.shaped(name, weight - turned))
+            move = weight - turned
+            if not self._eigenbasis:
+                move = self._filters.turned(name, move)
+            weight.copy_(before + self._filters.shaped(name, move))
         self._before.clear()
