@@ -58,7 +58,7 @@ class Filters:
         return (lower * by if by.ndim == 1 else lower @ by).to(move.dtype)
 
     def begun(self, name: str, first: torch.Tensor) -> torch.Tensor:
-        """A LoRA's first A, (rank, width), shaped, then mixed until the rows' answers to the domain are white.
+        """A LoRA's first A, (rank, width), shaped, its rows mixed until they answer the domain in white.
 
         Shaped random rows answer alike: of 64 the strongest mixture had 300 times the energy of the middle
         one (a block of the embedded model), and B would learn from one feature many times over and from most
@@ -68,8 +68,9 @@ class Filters:
         turned = self.turned(name, shaped)
         energies, mixtures = torch.linalg.eigh(turned * self.energies[name].to(turned.device) @ turned.T)
         scales = energies.clamp(min=LEAST * float(energies.max())).rsqrt()
-        white = (mixtures * scales) @ (mixtures.T @ shaped)
-        return white * (first.norm() / white.norm())
+        white: torch.Tensor = (mixtures * scales) @ (mixtures.T @ shaped)
+        white *= first.norm() / white.norm()
+        return white
 
     def kept(self, path: Path) -> Filters:
         """The same from a file, each layer's read when it is due."""
