@@ -55,6 +55,7 @@ class Holding:
         geometry: Whether the inputs' moments are measured at all, for steps and rewind.
         first_tokens: How much the first five tokens of an anchor's answer count in the loss.
         eigenbasis: Whether shaped steps are made in the eigenbasis of the domain's inputs.
+        white: Whether a shaped LoRA begins with rows whose answers to the domain are white.
     """
 
     budget: float | dict[str, float] | None = None
@@ -65,11 +66,13 @@ class Holding:
     geometry: bool = True
     first_tokens: float = 1.0
     eigenbasis: bool = True
+    white: bool = True
 
     def shaping(self, measured: Path, device: torch.device) -> Shaping:
         """What shapes the steps; its filters lie beside the geometry, as large as the model together."""
         made = filters(Geometry.load(measured, device), self.pull)
-        return Shaping(made.kept(measured.with_name("filters.safetensors")), self.eigenbasis)
+        kept = made.kept(measured.with_name("filters.safetensors"))
+        return Shaping(kept, self.eigenbasis, self.white)
 
     def anchoring(self, anchors: AnchorSet, multipliers: Budget) -> Anchoring | None:
         """How anchors take part in training; None where they do not."""
@@ -96,11 +99,14 @@ def tether(
     flow: bool = False,
     first_tokens: float = 1.0,
     eigenbasis: bool = True,
+    white: bool = True,
 ) -> Tuned:
     """The domain is learned in directions that the model's own answers leave free, under a drift budget."""
     return under_budget(
         run,
-        Holding(budget, pull, anchor_every, anchor_tokens, rewinding, geometry, first_tokens, eigenbasis),
+        Holding(
+            budget, pull, anchor_every, anchor_tokens, rewinding, geometry, first_tokens, eigenbasis, white
+        ),
         learning_rate,
         rank=rank,
         alpha=alpha,

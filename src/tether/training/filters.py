@@ -57,20 +57,18 @@ class Filters:
         lower = move.to(by.dtype)
         return (lower * by if by.ndim == 1 else lower @ by).to(move.dtype)
 
-    def begun(self, name: str, first: torch.Tensor) -> torch.Tensor:
-        """A LoRA's first A, (rank, width), shaped, its rows mixed until they answer the domain in white.
+    def whitened(self, name: str, first: torch.Tensor) -> torch.Tensor:
+        """A LoRA's first A, (rank, width), its rows mixed until what they answer to the domain is white.
 
         Shaped random rows answer alike: of 64 the strongest mixture had 300 times the energy of the middle
         one (a block of the embedded model), and B would learn from one feature many times over and from most
-        of them hardly. What the rows span, and the size of A, stay.
+        of them hardly. What the rows span stays.
         """
-        shaped = self.shaped(name, self.turned(name, first))
-        turned = self.turned(name, shaped)
+        turned = self.turned(name, first)
         energies, mixtures = torch.linalg.eigh(turned * self.energies[name].to(turned.device) @ turned.T)
         scales = energies.clamp(min=LEAST * float(energies.max())).rsqrt()
-        white: torch.Tensor = (mixtures * scales) @ (mixtures.T @ shaped)
-        white *= first.norm() / white.norm()
-        return white
+        mixed: torch.Tensor = (mixtures * scales) @ (mixtures.T @ first)
+        return mixed
 
     def kept(self, path: Path) -> Filters:
         """The same from a file, each layer's read when it is due."""

@@ -27,10 +27,11 @@ class Shaping(TrainerCallback):
     Args:
         filters: Of the layers to shape.
         eigenbasis: Whether the optimizer works there, or in the coordinates that the base came with.
+        white: Whether a LoRA's first A is whitened when it is shaped.
     """
 
-    def __init__(self, filters: Filters, eigenbasis: bool = True) -> None:
-        self._filters, self._eigenbasis = filters, eigenbasis
+    def __init__(self, filters: Filters, eigenbasis: bool = True, white: bool = True) -> None:
+        self._filters, self._eigenbasis, self._white = filters, eigenbasis, white
         self._weights: dict[str, torch.Tensor] = {}
         self._before: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
@@ -57,7 +58,9 @@ class Shaping(TrainerCallback):
     @torch.no_grad()
     def _shape_start(self) -> None:
         for name, weight in self._weights.items():
-            weight.copy_(self._filters.begun(name, weight))
+            shaped = self._filters.shaped(name, self._filters.turned(name, weight))
+            begun = self._filters.whitened(name, shaped) if self._white else shaped
+            weight.copy_(begun * (weight.norm() / begun.norm()))
 
     @torch.no_grad()
     def before_step(self) -> None:
