@@ -91,6 +91,20 @@ def test_a_folder_gives_back_what_was_saved(anchors: AnchorSet, tmp_path: Path) 
     assert (loaded.sha256, loaded.base, loaded.revision) == (changed.sha256, anchors.base, anchors.revision)
 
 
+def test_a_group_left_out_takes_its_part_of_the_cache_along(anchors: AnchorSet) -> None:
+    blind = anchors.without("safety")
+    assert blind.groups == ["general", "text"]
+    for split in ("train", "certify"):
+        here, there = blind.indices("text", split), anchors.indices("text", split)
+        assert [blind.anchors[i] for i in here] == [anchors.anchors[i] for i in there]
+        for mine, theirs in zip(blind.cached(here), anchors.cached(there), strict=True):
+            assert torch.equal(mine, theirs)
+    with pytest.raises(UserError, match="of general, text no group 'safety' can be left out"):
+        blind.without("safety")
+    with pytest.raises(UserError, match="of text no group 'text'"):
+        blind.without("general").without("text")
+
+
 def test_a_folder_that_is_none_or_was_changed_is_refused(anchors: AnchorSet, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"anchors\.json is missing.*tether anchors"):
         load_anchors(tmp_path)

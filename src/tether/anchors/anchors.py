@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,6 +82,21 @@ class AnchorSet:
         for anchor in self.anchors:
             digest.update(json.dumps(asdict(anchor), sort_keys=True).encode())
         return digest.hexdigest()
+
+    def without(self, group: str) -> AnchorSet:
+        """The same without a group.
+
+        Raises:
+            UserError: There is no such group, or no other.
+        """
+        if group not in self.groups or len(self.groups) == 1:
+            raise UserError(f"of {', '.join(self.groups)} no group '{group}' can be left out")
+        kept = [i for i, anchor in enumerate(self.anchors) if anchor.group != group]
+        rows = torch.cat([torch.arange(self.offsets[i], self.offsets[i + 1]) for i in kept])
+        anchors = [self.anchors[i] for i in kept]
+        return replace(
+            self, anchors=anchors, top_ids=self.top_ids[rows], top_logprobs=self.top_logprobs[rows]
+        )
 
     def indices(self, group: str, split: str) -> list[int]:
         """Positions of one group's anchors of one split."""

@@ -213,14 +213,14 @@ class Run:
         )
         return tuned, cost, rate
 
-    def measured(self, model: PreTrainedModel) -> Path:
-        """The file of the domain's and the anchors' geometry as ``model``, before training, sees it.
+    def measured(self, model: PreTrainedModel, anchors: AnchorSet) -> Path:
+        """The file of the domain's and these anchors' geometry as ``model``, before training, sees it.
 
         It lies with the checkpoints, so that a run that goes on need not measure again.
         """
         file = self.out / "checkpoints" / "geometry.safetensors"
         if not file.exists():
-            measure_geometry(self.live(model), self.train, self.anchors).save(file)
+            measure_geometry(self.live(model), self.train, anchors).save(file)
         return file
 
     def rows(self, chats: Sequence[Chat]) -> list[dict[str, list[int]]]:

@@ -56,6 +56,7 @@ class Holding:
         first_tokens: How much the first five tokens of an anchor's answer count in the loss.
         eigenbasis: Whether shaped steps are made in the eigenbasis of the domain's inputs.
         white: Whether a shaped LoRA begins with rows whose answers to the domain are white.
+        blind_to: A group of anchors that neither training nor rewind looks at; it is certified all the same.
     """
 
     budget: float | dict[str, float] | None = None
@@ -67,6 +68,7 @@ class Holding:
     first_tokens: float = 1.0
     eigenbasis: bool = True
     white: bool = True
+    blind_to: str | None = None
 
     def shaping(self, measured: Path, device: torch.device) -> Shaping:
         """What shapes the steps; its filters lie beside the geometry, as large as the model together."""
@@ -100,12 +102,22 @@ def tether(
     first_tokens: float = 1.0,
     eigenbasis: bool = True,
     white: bool = True,
+    blind_to: str | None = None,
 ) -> Tuned:
     """The domain is learned in directions that the model's own answers leave free, under a drift budget."""
     return under_budget(
         run,
         Holding(
-            budget, pull, anchor_every, anchor_tokens, rewinding, geometry, first_tokens, eigenbasis, white
+            budget=budget,
+            pull=pull,
+            anchor_every=anchor_every,
+            anchor_tokens=anchor_tokens,
+            rewinding=rewinding,
+            geometry=geometry,
+            first_tokens=first_tokens,
+            eigenbasis=eigenbasis,
+            white=white,
+            blind_to=blind_to,
         ),
         learning_rate,
         rank=rank,
@@ -126,24 +138,26 @@ def under_budget(
 ) -> Tuned:
     """Train on chats, or with DPO's ``beta`` on preferences, and hold the model to its budget."""
     parametrisation = run.parametrisation("lora")
+    anchors = run.anchors.without(holding.blind_to) if holding.blind_to else run.anchors
     epsilons = run.place.shares(budgets(holding.budget, run.anchors.groups))
+    heeded = {group: epsilons[group] for group in anchors.groups}
     certifier = run.certifier(epsilons)
     model = run.load(parametrisation)
     # In the precision in which it is given out: rounding is no drift.
     before = WeightUpdate(model, torch.bfloat16) if parametrisation == "full" else None
     domain_loss = _domain_loss(run, model, beta)
     started = time.perf_counter()
-    measured = run.measured(model) if holding.geometry else None
+    measured = run.measured(model, anchors) if holding.geometry else None
     shaping = holding.shaping(measured, model.device) if measured and holding.pull else None
     measuring = time.perf_counter() - started
-    multipliers = Budget(epsilons, **MULTIPLIER)
+    multipliers = Budget(heeded, **MULTIPLIER)
     tuned, cost, rate = run.fit(
         model,
         parametrisation,
         learning_rate,
         rank=rank,
         alpha=alpha,
-        anchoring=holding.anchoring(run.anchors, multipliers),
+        anchoring=holding.anchoring(anchors, multipliers),
         callbacks=[shaping] if shaping else (),
         beta=beta,
         weighting=weighting,
@@ -151,8 +165,8 @@ def under_budget(
     rewind = Rewind(
         before.trained() if before else AdapterUpdate(tuned),
         partial(domain_loss, run.live(tuned)),
-        partial(select_drift, tuned, run.anchors, run.tokenizer.pad_token_id),
-        epsilons,
+        partial(select_drift, tuned, anchors, run.tokenizer.pad_token_id),
+        heeded,
         Geometry.load(measured, model.device) if measured else None,
     )
     held = hold(run, rewind if holding.rewinding else None, certifier, tuned)
