@@ -77,13 +77,13 @@ class Anchored(Trainer):
         loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
         step, budget = self.state.global_step, self.anchoring.budget
         if budget and step % self.anchoring.measure_every == 0:
-            with torch.no_grad():
-                measured = self._drifts(model, self._select, step // self.anchoring.measure_every)
-            budget.observe(step, {name: float(drift) for name, drift in measured.items()})
+            budget.observe(step, self._measured_drifts(model, step // self.anchoring.measure_every))
         if step % self.anchoring.every == 0:
             number = step // self.anchoring.every
-            pull = self._held(model, budget, number) if budget else self._replayed(model, number)
-            self.accelerator.backward(pull * self.anchoring.every / self.current_gradient_accumulation_steps)
+            pulls = self._held(model, budget, number) if budget else self._replayed(model, number)
+            for pull in pulls:  # one at a time, for each holds its activations until it is done
+                scaled = pull * self.anchoring.every / self.current_gradient_accumulation_steps
+                self.accelerator.backward(scaled)
         return loss
 
     @property
@@ -92,31 +92,28 @@ class Anchored(Trainer):
         tokenizer: Any = self.processing_class
         return int(tokenizer.pad_token_id)
 
-    def _held(self, model: torch.nn.Module, budget: Budget, number: int) -> torch.Tensor:
+    def _held(self, model: torch.nn.Module, budget: Budget, number: int) -> Iterator[torch.Tensor]:
         """Each group's drift, weighted by its multiplier."""
-        weights = budget.weights()
-        drifts = self._drifts(model, self._train, number, self.anchoring.first_tokens)
-        return torch.stack([weights[name] * drift for name, drift in drifts.items()]).sum()
+        for name, weight in budget.weights().items():
+            yield weight * self._drift(model, self._train[name](number), self.anchoring.first_tokens)
 
-    def _replayed(self, model: torch.nn.Module, number: int) -> torch.Tensor:
+    def _replayed(self, model: torch.nn.Module, number: int) -> Iterator[torch.Tensor]:
         """Mean cross-entropy on the answers of the ``number``-th anchors of every group."""
         indices = [index for stream in self._train.values() for index in stream(number)]
         logits, targets = self._answers(model, indices)
-        return cross_entropy(logits.float(), targets)
+        yield cross_entropy(logits.float(), targets)
 
-    def _drifts(
-        self, model: torch.nn.Module, streams: dict[str, _Stream], number: int, first: float = 1.0
-    ) -> dict[str, torch.Tensor]:
-        """Mean drift per answer token of the ``number``-th few anchors of every group.
+    @torch.no_grad()
+    def _measured_drifts(self, model: torch.nn.Module, number: int) -> dict[str, float]:
+        """Drift by group on the ``number``-th few anchors of the select split."""
+        return {name: float(self._drift(model, stream(number))) for name, stream in self._select.items()}
 
-        The first tokens of each answer count ``first`` times.
+    def _drift(self, model: torch.nn.Module, indices: Sequence[int], first: float = 1.0) -> torch.Tensor:
+        """Mean drift per answer token of a group's anchors, the first tokens of each answer ``first`` times.
 
         A pass for each group: its anchors are of a length, and short ones are not padded to another group's
         long ones.
         """
-        return {name: self._drift(model, stream(number), first) for name, stream in streams.items()}
-
-    def _drift(self, model: torch.nn.Module, indices: Sequence[int], first: float) -> torch.Tensor:
         logits, _ = self._answers(model, indices)
         top_ids, top_logprobs = (part.to(logits.device) for part in self.anchoring.anchors.cached(indices))
         drift = bucketed_drift(logits, top_ids, top_logprobs)
