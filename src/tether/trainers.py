@@ -20,6 +20,7 @@ from trl import DPOTrainer, SFTTrainer
 
 from tether import bases
 from tether.anchors.anchors import AnchorSet, load_anchors
+from tether.anchors.drift import cached_drifts, summarise
 from tether.anchors.store import anchors_for
 from tether.errors import UserError
 from tether.methods.tether import ANCHOR_EVERY, ANCHOR_TOKENS, MULTIPLIER, PULL, budgets
@@ -28,7 +29,7 @@ from tether.training.budget import Budget
 from tether.training.certificate import Certifier
 from tether.training.filters import filters
 from tether.training.geometry import MOMENT_TOKENS, geometry_of_rows
-from tether.training.rewind import SELECT_TOKENS, Rewind, first_rows, select_drift
+from tether.training.rewind import SELECT_TOKENS, Rewind, first_rows
 from tether.training.shaping import Shaping
 from tether.training.update import AdapterUpdate, WeightUpdate, check_plain_lora, is_adapted
 
@@ -51,6 +52,7 @@ class _Measured:
     """What must be seen of a base while the model still is it; ``weights`` where all of them are trained."""
 
     certifier: Certifier
+    selector: Certifier
     geometry: Geometry
     weights: WeightUpdate | None
 
@@ -154,6 +156,7 @@ class Held(Anchored):
         rows = self._rows(self.train_dataset.shuffle(seed=0), MOMENT_TOKENS)
         return _Measured(
             Certifier(model, self.anchors, self.pad_id, self.epsilons),
+            Certifier(model, self.anchors, self.pad_id, split="select"),
             geometry_of_rows(model, rows, self.anchors, self.pad_id),
             None if is_adapted(model) else WeightUpdate(model),
         )
@@ -161,7 +164,8 @@ class Held(Anchored):
     def _check_anchors(self, model: PreTrainedModel) -> None:
         """The model that answered the anchors has no drift on them but its rounding."""
         for group, epsilon in self.epsilons.items():
-            drift = select_drift(model, self.anchors, self.pad_id, group).drift
+            indices = self.anchors.indices(group, "select")
+            drift = summarise(cached_drifts(model, self.anchors, indices, self.pad_id)).drift
             if drift > epsilon:
                 raise UserError(
                     f"before training the model is {drift:.3g} nats per token from what "
@@ -180,7 +184,7 @@ class Held(Anchored):
         rewind = Rewind(
             update,
             lambda: self._loss_on(judged_on),
-            partial(select_drift, model, self.anchors, self.pad_id),
+            partial(measured.selector.drift, model),
             self.epsilons,
             measured.geometry,
         )

@@ -1,8 +1,9 @@
 """Drift: KL(base || tuned) in nats per answer token on anchors.
 
 While training, from the cached top-k of the base with the rest of the vocabulary as one bucket (a lower bound
-of the full KL, by the data-processing inequality). For the certificate, exact: the base's last hidden states
-are kept, which is two bytes per dimension and token, and its head makes the full distribution of them again.
+of the full KL, by the data-processing inequality). For rewind and certificate, exact: the base's last hidden
+states are kept, which is two bytes per dimension and token, and its head makes the full distribution of them
+again.
 """
 
 from __future__ import annotations

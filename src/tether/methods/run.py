@@ -139,14 +139,20 @@ class Run:
 
     def certifier(self, epsilons: dict[str, float]) -> Certifier:
         """Compares models with whoever answered the anchors; what is given out is bfloat16, so it is that."""
-        certifier = self._certifier().under(epsilons, self.anchors)
+        return self._referred(self._certifier().under(epsilons, self.anchors))
+
+    def selector(self) -> Certifier:
+        """The same on the anchors that the rewind selects by."""
+        return self._referred(self._own_certifier("select").under({}, self.anchors))
+
+    def _referred(self, certifier: Certifier) -> Certifier:
         for one in self.place.learned:
             certifier.refer(bases.load_tuned(self.base, one.folder), [one.group])
         return certifier
 
-    def _own_certifier(self) -> Certifier:
+    def _own_certifier(self, split: str = "certify") -> Certifier:
         pad_id = int(self.tokenizer.pad_token_id)
-        return Certifier(bases.load_model(self.base), self._base_anchors, pad_id)
+        return Certifier(bases.load_model(self.base), self._base_anchors, pad_id, split=split)
 
     def parametrisation(self, own: str) -> str:
         """What is trained: as the settings say, else the method's ``own``."""

@@ -15,7 +15,7 @@ from tether.training.budget import Budget
 from tether.training.filters import filters
 from tether.training.geometry import Geometry
 from tether.training.preference import PreferenceLoss
-from tether.training.rewind import WHOLE, DialogueLoss, Rewind, select_drift
+from tether.training.rewind import WHOLE, DialogueLoss, Rewind
 from tether.training.shaping import Shaping
 from tether.training.update import AdapterUpdate, WeightUpdate
 from tether.training.weighting import Weighting
@@ -141,7 +141,7 @@ def under_budget(
     anchors = run.anchors.without(holding.blind_to) if holding.blind_to else run.anchors
     epsilons = run.place.shares(budgets(holding.budget, run.anchors.groups))
     heeded = {group: epsilons[group] for group in anchors.groups}
-    certifier = run.certifier(epsilons)
+    certifier, selector = run.certifier(epsilons), run.selector() if holding.rewinding else None
     model = run.load(parametrisation)
     # In the precision in which it is given out: rounding is no drift.
     before = WeightUpdate(model, torch.bfloat16) if parametrisation == "full" else None
@@ -162,14 +162,17 @@ def under_budget(
         beta=beta,
         weighting=weighting,
     )
-    rewind = Rewind(
-        before.trained() if before else AdapterUpdate(tuned),
-        partial(domain_loss, run.live(tuned)),
-        partial(select_drift, tuned, anchors, run.tokenizer.pad_token_id),
-        heeded,
-        Geometry.load(measured, model.device) if measured else None,
-    )
-    held = hold(run, rewind if holding.rewinding else None, certifier, tuned)
+    rewind = None
+    if selector:
+        rewind = Rewind(
+            before.trained() if before else AdapterUpdate(tuned),
+            partial(domain_loss, run.live(tuned)),
+            partial(selector.drift, tuned),
+            heeded,
+            Geometry.load(measured, model.device) if measured else None,
+        )
+    held = hold(run, rewind, certifier, tuned)
+    held["extra_seconds"]["base_states"] += selector.seconds if selector else 0.0
     held["extra_seconds"]["geometry"] = measuring
     return run.finish(
         tuned,

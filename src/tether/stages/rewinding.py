@@ -16,7 +16,7 @@ from tether.sources import load_training
 from tether.stages.outcome import Outcome, drift_lines, drifts
 from tether.training.certificate import CERTIFICATE_FILE, Certifier
 from tether.training.geometry import measure_geometry
-from tether.training.rewind import DialogueLoss, Rewind, select_drift
+from tether.training.rewind import DialogueLoss, Rewind
 from tether.training.update import AdapterUpdate
 
 if TYPE_CHECKING:
@@ -73,10 +73,11 @@ def _rewound(run: Run, adapter: Path, epsilons: dict[str, float]) -> dict[str, d
     model = run.load("lora")
     pad_id = run.tokenizer.pad_token_id
     certifier = Certifier(model, run.anchors, pad_id, epsilons)
+    selector = Certifier(model, run.anchors, pad_id, split="select")
     geometry = measure_geometry(run.live(model), run.train, run.anchors)
     tuned = bases.put_lora(model, adapter)
     domain_loss = partial(DialogueLoss(run.renderer, run.select), run.live(tuned))
-    drift = partial(select_drift, tuned, run.anchors, pad_id)
+    drift = partial(selector.drift, tuned)
     held = hold(run, Rewind(AdapterUpdate(tuned), domain_loss, drift, epsilons, geometry), certifier, tuned)
     tuned.save_pretrained(run.out)
     return held

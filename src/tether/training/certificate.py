@@ -78,13 +78,14 @@ class Certificate:
 
 
 class Certifier:
-    """Keeps the base's last hidden states on the certify split, to compare a tuned model with them later.
+    """Keeps the base's last hidden states on a split of anchors, to compare a tuned model with them later.
 
     Args:
         model: The base, before anything has changed in it.
         anchors: The anchors.
         pad_id: The tokenizer's pad token.
         epsilons: Budget by group; without one, every group is measured.
+        split: Which anchors: those that certify, or those that the rewind selects by.
     """
 
     def __init__(
@@ -93,8 +94,10 @@ class Certifier:
         anchors: AnchorSet,
         pad_id: int,
         epsilons: dict[str, float] | None = None,
+        split: str = "certify",
     ) -> None:
         self.anchors, self.pad_id, self.epsilons, self.seconds = anchors, pad_id, epsilons or {}, 0.0
+        self._split = split
         self._answered: dict[str, tuple[torch.nn.Module, list[torch.Tensor]]] = {}
         self.refer(model, anchors.groups)
 
@@ -103,7 +106,7 @@ class Certifier:
         started = time.perf_counter()
         head = copy.deepcopy(model.get_output_embeddings())
         for group in groups:
-            states = answer_states(model, self._certify(group), self.pad_id, f"Before, on {group} anchors")
+            states = answer_states(model, self._of(group), self.pad_id, f"Before, on {group} anchors")
             self._answered[group] = head, states
         self.seconds += time.perf_counter() - started
 
@@ -113,23 +116,25 @@ class Certifier:
         held.anchors, held.epsilons, held._answered = anchors, epsilons, dict(self._answered)
         return held
 
-    def _certify(self, group: str) -> list[Anchor]:
-        return [self.anchors.anchors[i] for i in self.anchors.indices(group, "certify")]
+    def _of(self, group: str) -> list[Anchor]:
+        return [self.anchors.anchors[i] for i in self.anchors.indices(group, self._split)]
 
     def drifts(self, model: PreTrainedModel) -> dict[str, list[torch.Tensor]]:
         """Per group and prompt, the exact drift of each answer token."""
+        return {group: self._drifts(model, group) for group in self._answered}
+
+    def drift(self, model: PreTrainedModel, group: str) -> GroupDrift:
+        """The exact drift of one group."""
+        return summarise(self._drifts(model, group))
+
+    def _drifts(self, model: PreTrainedModel, group: str) -> list[torch.Tensor]:
+        head_before, kept = self._answered[group]
         head = model.get_output_embeddings()
-        return {
-            group: [
-                exact_drift(before, head_before, states, head).cpu()
-                for before, states in zip(
-                    kept,
-                    answer_states(model, self._certify(group), self.pad_id, f"Drift on {group}"),
-                    strict=True,
-                )
-            ]
-            for group, (head_before, kept) in self._answered.items()
-        }
+        found = answer_states(model, self._of(group), self.pad_id, f"Drift on {group}")
+        return [
+            exact_drift(before, head_before, states, head).cpu()
+            for before, states in zip(kept, found, strict=True)
+        ]
 
     def certify(self, model: PreTrainedModel, alpha: float = 1.0, pull: float = 0.0) -> Certificate:
         """The certificate of a tuned model."""

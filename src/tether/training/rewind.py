@@ -6,7 +6,7 @@ here: the pull of training/geometry.py gives up first what the anchors' directio
 strongest pull does not do is the rest scaled down. The first place on the path whose drift surely fits the
 budget is found by halving; of a few scales there, the one with the least domain loss on dialogues kept aside
 is taken. What the domain loss is, its caller says: of dialogues, or of a trainer's own rows. So with drift:
-nats per token on the select split (`select_drift`), or how far a denoiser's outputs moved.
+nats per token on the select split, exact as the certificate's, or how far a denoiser's outputs moved.
 
 Looking is what costs. Along the path drift falls, so a group that fits at one place is not looked at further
 along, and the first group that does not fit, most likely the one that did not last time, settles a place.
@@ -17,16 +17,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from tether.anchors.drift import GroupDrift, cached_drifts, summarise
 from tether.progress import say
 from tether.training.update import as_it_is
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from transformers import PreTrainedModel
-
-    from tether.anchors.anchors import AnchorSet
+    from tether.anchors.drift import GroupDrift
     from tether.chatdata.chats import Chat
     from tether.chatdata.rendering import Renderer
     from tether.inference import LocalModel
@@ -174,11 +171,6 @@ class Rewind:
     def _shape(self, pull: float) -> Shape:
         geometry = self._geometry
         return as_it_is if geometry is None else lambda name, update: geometry.held(name, update, pull)
-
-
-def select_drift(model: PreTrainedModel, anchors: AnchorSet, pad_id: int, group: str) -> GroupDrift:
-    """Drift of a group on the select split, from the cache."""
-    return summarise(cached_drifts(model, anchors, anchors.indices(group, "select"), pad_id))
 
 
 class DialogueLoss:
