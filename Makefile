@@ -17,7 +17,7 @@ demo: $(READY)
 	$(BIN)/tether compare studies/demo.yaml --out runs/demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check src tests benchmarks
