@@ -122,7 +122,8 @@ def test_turning_and_turning_back_shapes_as_the_filter_alone(
 ) -> None:
     geometry = measure_geometry(live, hotels, anchors)
     made = filters(geometry, pull)
-    kept = made.kept(tmp_path / "filters.safetensors")
+    made.keep(tmp_path / "filters.safetensors")
+    kept = Filters.kept(tmp_path / "filters.safetensors")
     assert set(kept.turns) == set(kept.shapes) == set(geometry.domain)
     for name in kept.shapes:
         assert torch.equal(kept.shapes[name], made.shapes[name])

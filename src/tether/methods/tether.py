@@ -12,7 +12,7 @@ import torch
 from tether.methods.registry import method
 from tether.training.anchored import Anchoring
 from tether.training.budget import Budget
-from tether.training.filters import filters
+from tether.training.filters import Filters, filters
 from tether.training.geometry import Geometry
 from tether.training.preference import PreferenceLoss
 from tether.training.rewind import WHOLE, DialogueLoss, Rewind
@@ -72,9 +72,10 @@ class Holding:
 
     def shaping(self, measured: Path, device: torch.device) -> Shaping:
         """What shapes the steps; its filters lie beside the geometry, as large as the model together."""
-        made = filters(Geometry.load(measured, device), self.pull)
-        kept = made.kept(measured.with_name("filters.safetensors"))
-        return Shaping(kept, self.eigenbasis, self.white)
+        file = measured.with_name("filters.safetensors")
+        if not file.exists():  # the optimizer of a run that goes on has worked in these very coordinates
+            filters(Geometry.load(measured, device), self.pull).keep(file)
+        return Shaping(Filters.kept(file), self.eigenbasis, self.white)
 
     def anchoring(self, anchors: AnchorSet, multipliers: Budget) -> Anchoring | None:
         """How anchors take part in training; None where they do not."""

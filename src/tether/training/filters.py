@@ -70,10 +70,14 @@ class Filters:
         mixed: torch.Tensor = (mixtures * scales) @ (mixtures.T @ first)
         return mixed
 
-    def kept(self, path: Path) -> Filters:
-        """The same from a file, each layer's read when it is due."""
+    def keep(self, path: Path) -> None:
+        """Write them to a file."""
         keep(path, {"turn": dict(self.turns), "shape": dict(self.shapes), "energy": dict(self.energies)})
-        return Filters(Kept(path, "turn"), Kept(path, "shape"), Kept(path, "energy"))
+
+    @classmethod
+    def kept(cls, path: Path) -> Filters:
+        """What ``keep`` wrote, each layer's read when it is due."""
+        return cls(Kept(path, "turn"), Kept(path, "shape"), Kept(path, "energy"))
 
 
 def filters(geometry: Geometry, pull: float) -> Filters:
