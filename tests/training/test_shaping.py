@@ -45,6 +45,11 @@ def train(base: Base, hotels: list[Chat], settings: Training, out: Path, **more:
 
 
 @pytest.fixture
+def geometry(live: LocalModel, hotels: list[Chat], anchors: AnchorSet) -> Geometry:
+    return measure_geometry(live, hotels, anchors)
+
+
+@pytest.fixture
 def half_closed(base: Base) -> Filters:
     """Filters that let nothing through in the first half of every layer's input directions."""
     layers = linear_layers(bases.load_model(base)).items()
@@ -99,10 +104,7 @@ def test_all_weights_under_a_pull_of_nothing_train_as_without_it(
         assert (shaped[name] - plain[name]).norm() <= 0.05 * move.norm(), name
 
 
-def test_a_geometry_is_read_as_it_was_written(
-    live: LocalModel, hotels: list[Chat], anchors: AnchorSet, tmp_path: Path
-) -> None:
-    geometry = measure_geometry(live, hotels, anchors)
+def test_a_geometry_is_read_as_it_was_written(geometry: Geometry, live: LocalModel, tmp_path: Path) -> None:
     geometry.save(tmp_path / "geometry.safetensors")
     read = Geometry.load(tmp_path / "geometry.safetensors")
     assert set(read.domain) == set(read.anchors) == set(linear_layers(live.model)) - {"lm_head"}
@@ -118,9 +120,8 @@ def test_a_geometry_is_read_as_it_was_written(
 
 @pytest.mark.parametrize("pull", [0.0, 2.0])
 def test_turning_and_turning_back_shapes_as_the_filter_alone(
-    live: LocalModel, hotels: list[Chat], anchors: AnchorSet, tmp_path: Path, pull: float
+    geometry: Geometry, tmp_path: Path, pull: float
 ) -> None:
-    geometry = measure_geometry(live, hotels, anchors)
     made = filters(geometry, pull)
     made.keep(tmp_path / "filters.safetensors")
     kept = Filters.kept(tmp_path / "filters.safetensors")
@@ -134,10 +135,7 @@ def test_turning_and_turning_back_shapes_as_the_filter_alone(
         assert (there_and_back - alone).norm() <= 0.02 * alone.norm(), name
 
 
-def test_the_optimizer_works_where_the_domains_inputs_do_not_correlate(
-    live: LocalModel, hotels: list[Chat], anchors: AnchorSet
-) -> None:
-    geometry = measure_geometry(live, hotels, anchors)
+def test_the_optimizer_works_where_the_domains_inputs_do_not_correlate(geometry: Geometry) -> None:
     made = filters(geometry, 1.0)
     for name, turn in made.turns.items():
         moment = turn.float().T @ geometry.domain[name] @ turn.float()
@@ -145,10 +143,7 @@ def test_the_optimizer_works_where_the_domains_inputs_do_not_correlate(
         assert aside.norm() <= 0.02 * moment.norm(), name
 
 
-def test_the_first_as_rows_answer_the_domain_each_with_something_else(
-    live: LocalModel, hotels: list[Chat], anchors: AnchorSet
-) -> None:
-    geometry = measure_geometry(live, hotels, anchors)
+def test_the_first_as_rows_answer_the_domain_each_with_something_else(geometry: Geometry) -> None:
     made = filters(geometry, 1.0)
     for name, moment in geometry.domain.items():
         first = torch.randn(4, len(moment), generator=torch.Generator().manual_seed(0))

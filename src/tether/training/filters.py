@@ -30,8 +30,8 @@ LEAST = 1e-6  # of the strongest mixture of a first A's rows: below it, what rou
 class Filters:
     """By layer, what a gradient and the move that an optimizer makes of it are multiplied by.
 
-    All in bfloat16: along the direction that is strongest on anchors, its rounding lets through 2% of what P
-    itself does (of the first layer's attention 11%).
+    All in bfloat16: along the direction that is strongest on anchors, its rounding let through 2% at the most
+    of what P itself does, in one layer of the embedded model 11% (looked at once, docs/results.md).
 
     Attributes:
         turns: Q, the eigenvectors of the domain's moment, (width, width); none of a layer of which only the

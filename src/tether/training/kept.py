@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 def keep(path: Path, kinds: Mapping[str, Moments]) -> None:
     """Write several kinds of tensors by layer; the layers that share one of a kind share them all."""
-    tensors = {f"{kind}.{name}": moments[name] for kind, moments in kinds.items() for name in owners(moments)}
-    shared = {
-        name: own for moments in kinds.values() for own, names in owners(moments).items() for name in names
-    }
+    tensors: Moments = {}
+    shared: dict[str, str] = {}
+    for kind, moments in kinds.items():
+        for owner, names in owners(moments).items():
+            tensors[f"{kind}.{owner}"] = moments[owner]
+            shared |= dict.fromkeys(names, owner)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     save_file(tensors, unfinished, metadata={"shared": json.dumps(shared)})
@@ -72,5 +74,5 @@ class Kept(Mapping[str, "torch.Tensor"]):
 
     def all(self) -> Moments:
         """All of them in memory, each shared one once."""
-        read: Moments = {}
-        return {name: read.setdefault(owner, self[name]) for name, owner in self._owners.items()}
+        read = {owner: self[owner] for owner in dict.fromkeys(self._owners.values())}
+        return {name: read[owner] for name, owner in self._owners.items()}
