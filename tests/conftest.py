@@ -138,7 +138,6 @@ def anchors(base: Base) -> AnchorSet:
         lookalikes={"train": 2, "select": 2, "certify": 2},
         text={"train": 6, "select": 4, "certify": 5},
         answer_tokens=8,
-        top_k=20,
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "AnchorSettings", lambda: settings)

@@ -67,13 +67,13 @@ def test_ours_certifies_its_drift(base: Base, tmp_path: Path, parametrisation: s
 
 def _agrees_with_the_certificate(base: Base, out: Path, certificate: dict[str, Any]) -> None:
     from tether import bases
+    from tether.anchors.reference import Reference
     from tether.anchors.store import anchors_for
-    from tether.training.certificate import Certifier
 
-    certifier = Certifier(bases.load_model(base), anchors_for(base), pad_id=0)
-    measured = certifier.certify(bases.load_tuned(base, out)).groups
+    reference = Reference(anchors_for(base)).ask(bases.load_model(base), ["certify"])
+    tuned = bases.load_tuned(base, out)
     for group, told in certificate["groups"].items():
-        assert measured[group].drift == pytest.approx(told["drift"], abs=1e-6)
+        assert reference.drift(tuned, group, "certify").drift == pytest.approx(told["drift"], abs=1e-6)
 
 
 @pytest.mark.parametrize("parametrisation", ["lora", "full"])

@@ -21,13 +21,13 @@ from peft import LoraConfig
 from tether import bases
 from tether.agent.dialogues import generate
 from tether.anchors.anchors import Anchor, AnchorSet
-from tether.anchors.build import cache_anchors
 from tether.anchors.prompts import sampled_prompts
+from tether.anchors.reference import Reference
 from tether.chatdata.chats import Chat, Message
 from tether.config import Training
 from tether.inference import LocalModel
 from tether.progress import say
-from tether.training.anchored import Anchoring
+from tether.training.anchored import Anchoring, Constraint
 from tether.training.batches import as_row
 from tether.training.budget import Budget
 from tether.training.loop import fit
@@ -117,6 +117,7 @@ def align(base: bases.Base, out: Path, recipe: AlignRecipe | None = None) -> Pat
     model, tokenizer = bases.load_model(base), bases.load_tokenizer(base)
     asked = LocalModel(model, tokenizer, base.name)
     anchors = own_answers(asked, base.revision, recipe)
+    reference = Reference(anchors).ask(model, ("train", "select"))
     rows = [as_row(asked.renderer.encode(chat)) for chat in refusal_chats(recipe)]
     say(
         f"{len(rows)} harmful requests with a refusal, "
@@ -135,7 +136,7 @@ def align(base: bases.Base, out: Path, recipe: AlignRecipe | None = None) -> Pat
             adapter=LoraConfig(
                 r=recipe.rank, lora_alpha=2 * recipe.rank, target_modules="all-linear", task_type="CAUSAL_LM"
             ),
-            anchoring=_anchoring(anchors, recipe),
+            anchoring=_anchoring(reference, recipe),
         )
     save_bfloat16(tuned, out)
     about = {
@@ -215,7 +216,7 @@ def own_answers(model: LocalModel, revision: str, recipe: AlignRecipe) -> Anchor
         text = str(model.tokenizer.decode(answer, skip_special_tokens=True))
         split = "select" if number % 10 == 0 else "train"
         anchors.append(Anchor(group, split, messages[-1]["content"], text, list(ids), answer))
-    return cache_anchors(model, anchors, revision, top_k=20)
+    return AnchorSet(anchors, model.name, revision)
 
 
 def conversations(count: int, chooser: random.Random) -> list[tuple[Message, ...]]:
@@ -235,9 +236,11 @@ def save_bfloat16(model: PreTrainedModel, out: Path) -> None:
     model.save_pretrained(out)
 
 
-def _anchoring(anchors: AnchorSet, recipe: AlignRecipe) -> Anchoring:
+def _anchoring(reference: Reference, recipe: AlignRecipe) -> Anchoring:
+    anchors = reference.anchors
     budget = Budget(dict.fromkeys(anchors.groups, recipe.epsilon), start=2.0, rate=0.1, memory=0.8, aim=0.8)
-    return Anchoring(anchors, budget, every=1, tokens=recipe.anchor_tokens, measure_every=5)
+    held = Constraint(budget, reference)
+    return Anchoring(anchors, held, every=1, tokens=recipe.anchor_tokens, measure_every=5)
 
 
 def _rows(name: str) -> Iterable[dict[str, Any]]:

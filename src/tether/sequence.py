@@ -109,7 +109,7 @@ class Stage(study.Story):
         self.earlier, self.number, self.domains = earlier, len(earlier) + 1, len(asked.domains)
         self.name = domain_name(self.study.data)
         for before in earlier[:1]:  # the base and what it thinks are the same at every stage
-            self.base, self.anchors, self.certifier = before.base, before.anchors, before.certifier
+            self.base, self.anchors, self.reference = before.base, before.anchors, before.reference
 
     def place(self, plan: Plan, seed: int) -> Place:
         """After the earlier stages' models of the same method and seed."""

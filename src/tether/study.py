@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from tether import bases, models
+from tether.anchors.reference import Reference
 from tether.anchors.store import anchors_for
 from tether.axes.drift import drift_items
 from tether.axes.judges.hosted import HostedJudge
@@ -48,7 +49,7 @@ from tether.results import (
 )
 from tether.seen import anchors_seen, without_leaks
 from tether.sources import load_training
-from tether.training.certificate import CERTIFICATE_FILE, Certifier
+from tether.training.certificate import CERTIFICATE_FILE, Certificate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,7 +117,7 @@ class Story:
         self.started = now()
         self.base = cache(models.resolve)
         self.anchors = cache(self._anchors)
-        self.certifier = cache(self._certifier)
+        self.reference = cache(self._reference)
         self.left_out: dict[str, str] = {}
         """Hosted methods that could not be had, and why."""
 
@@ -226,7 +227,7 @@ class Story:
             yes=True,
             place=self.place(plan, seed),
             data=self.study.data,
-            certifier=partial(self.certifier, plan.base),
+            reference=partial(self.reference, plan.base),
         )
         find(plan.method)(run, options)
         gc.collect()
@@ -280,17 +281,14 @@ class Story:
 
     def _drift(self, live: LocalModel, folder: Path, base: bases.Base) -> list[Item]:
         """Drift per prompt; a method that leaves no certificate of its own gets one without a budget."""
-        certifier = self.certifier(base.name)
-        drifts = certifier.drifts(live.model)
+        anchors, drifts = self.anchors(base.name), self.reference(base.name).drifts(live.model)
         if not (folder / CERTIFICATE_FILE).is_file():
-            certifier.summarise(drifts).write(folder, base)
-        return drift_items(certifier, drifts)
+            Certificate.of(drifts, anchors.sha256).write(folder, base)
+        return drift_items(anchors, drifts)
 
-    def _certifier(self, name: str) -> Certifier:
-        """The base's thoughts on the certify split; kept, for every tuned model is compared with them."""
-        base = self.base(name)
-        tokenizer = bases.load_tokenizer(base)
-        return Certifier(bases.load_model(base), self.anchors(name), int(tokenizer.pad_token_id))
+    def _reference(self, name: str) -> Reference:
+        """What the base thinks; kept, for every tuned model is compared with it."""
+        return Reference(self.anchors(name)).ask(bases.load_model(self.base(name)), ("certify",))
 
     def base_folder(self, name: str) -> Path:
         """Where the answers of a base lie."""

@@ -20,13 +20,13 @@ from trl import DPOTrainer, SFTTrainer
 
 from tether import bases
 from tether.anchors.anchors import AnchorSet, load_anchors
-from tether.anchors.drift import cached_drifts, summarise
+from tether.anchors.reference import Reference
 from tether.anchors.store import anchors_for
 from tether.errors import UserError
 from tether.methods.tether import ANCHOR_EVERY, ANCHOR_TOKENS, MULTIPLIER, PULL, budgets
-from tether.training.anchored import Anchored, Anchoring
+from tether.training.anchored import Anchored, Anchoring, Constraint
 from tether.training.budget import Budget
-from tether.training.certificate import Certifier
+from tether.training.certificate import Certificate
 from tether.training.filters import filters
 from tether.training.geometry import MOMENT_TOKENS, geometry_of_rows
 from tether.training.rewind import SELECT_TOKENS, Rewind, first_rows
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel
 
-    from tether.training.certificate import Certificate
     from tether.training.geometry import Geometry
     from tether.training.rewind import Choice
     from tether.training.update import Update
@@ -51,8 +50,6 @@ KEPT_ASIDE = 0.1  # of the rows, where there is no eval_dataset
 class _Measured:
     """What must be seen of a base while the model still is it; ``weights`` where all of them are trained."""
 
-    certifier: Certifier
-    selector: Certifier
     geometry: Geometry
     weights: WeightUpdate | None
 
@@ -104,12 +101,13 @@ class Held(Anchored):
         self._measured: _Measured | None = None
         if eval_dataset is None:
             train_dataset, eval_dataset = _split(train_dataset)
-        multipliers = Budget(self.epsilons, **MULTIPLIER)
+        self.reference = Reference(self.anchors)
+        held = Constraint(Budget(self.epsilons, **MULTIPLIER), self.reference)
         super().__init__(
             model=model,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
-            anchoring=Anchoring(self.anchors, multipliers, ANCHOR_EVERY, ANCHOR_TOKENS),
+            anchoring=Anchoring(self.anchors, held, ANCHOR_EVERY, ANCHOR_TOKENS),
             **kwargs,
         )
         if isinstance(self.model, PeftModel):
@@ -152,24 +150,21 @@ class Held(Anchored):
 
     def _measure(self) -> _Measured:
         model = self._quiet()
-        self._check_anchors(model)
+        self._check_anchors(self.reference.ask(model).nats())
         rows = self._rows(self.train_dataset.shuffle(seed=0), MOMENT_TOKENS)
         return _Measured(
-            Certifier(model, self.anchors, self.pad_id, self.epsilons),
-            Certifier(model, self.anchors, self.pad_id, split="select"),
-            geometry_of_rows(model, rows, self.anchors, self.pad_id),
+            geometry_of_rows(model, rows, self.anchors),
             None if is_adapted(model) else WeightUpdate(model),
         )
 
-    def _check_anchors(self, model: PreTrainedModel) -> None:
-        """The model that answered the anchors has no drift on them but its rounding."""
-        for group, epsilon in self.epsilons.items():
-            indices = self.anchors.indices(group, "select")
-            drift = summarise(cached_drifts(model, self.anchors, indices, self.pad_id)).drift
-            if drift > epsilon:
+    def _check_anchors(self, found: dict[str, float]) -> None:
+        """The model that answered the anchors finds its answers as likely as it did, but for rounding."""
+        for group, nats in found.items():
+            off, epsilon = abs(nats - self.anchors.nats[group]), self.epsilons[group]
+            if off > epsilon:
                 raise UserError(
-                    f"before training the model is {drift:.3g} nats per token from what "
-                    f"{self.anchors.base} answered on '{group}', which is above the budget of {epsilon:g}",
+                    f"what {self.anchors.base} answered on '{group}' is {off:.3g} nats per token more or "
+                    f"less likely to the model before training, which is above the budget of {epsilon:g}",
                     where="anchors",
                     fix="give the anchors of this very model, as `tether anchors` makes them",
                 )
@@ -184,12 +179,13 @@ class Held(Anchored):
         rewind = Rewind(
             update,
             lambda: self._loss_on(judged_on),
-            partial(measured.selector.drift, model),
+            partial(self.reference.drift, model, split="select"),
             self.epsilons,
             measured.geometry,
         )
         self.choice = rewind()
-        self.certificate = measured.certifier.certify(model, self.choice.alpha, self.choice.pull)
+        drifts, sha256 = self.reference.drifts(model), self.anchors.sha256
+        self.certificate = Certificate.of(drifts, sha256, self.epsilons, self.choice.alpha, self.choice.pull)
 
     def _loss_on(self, rows: Any) -> float:
         """The trainer's own loss, mean over batches."""

@@ -24,7 +24,7 @@ def test_they_are_the_mean_outer_product_of_every_real_token(
 ) -> None:
     monkeypatch.setattr(module, "MASSIVE", 1e9)  # nothing is scaled down
     model = bases.load_model(base, torch.float32)
-    found = input_moments(model, linear_layers(model), ROWS, pad_id=0, label="")
+    found = input_moments(model, linear_layers(model), ROWS, label="")
     with torch.no_grad():
         embedded = [model.get_input_embeddings()(torch.tensor(row)) for row in ROWS]
         inputs = torch.cat([model.model.layers[0].input_layernorm(row) for row in embedded])
@@ -35,7 +35,7 @@ def test_they_are_the_mean_outer_product_of_every_real_token(
 
 def test_layers_that_share_an_input_share_the_moment(base: Base) -> None:
     model = bases.load_model(base, torch.float32)
-    found = input_moments(model, linear_layers(model), ROWS, pad_id=0, label="")
+    found = input_moments(model, linear_layers(model), ROWS, label="")
     layer = "model.layers.1."
     attention = [found[f"{layer}self_attn.{name}"] for name in ("q_proj", "k_proj", "v_proj")]
     assert attention[0] is attention[1] is attention[2]
@@ -50,9 +50,9 @@ def test_layers_that_share_an_input_share_the_moment(base: Base) -> None:
 def test_of_wide_layers_the_diagonal_is_kept(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     model = bases.load_model(base, torch.float32)
     layers = linear_layers(model)
-    whole = input_moments(model, layers, ROWS, pad_id=0, label="")
+    whole = input_moments(model, layers, ROWS, label="")
     monkeypatch.setattr(module, "WIDEST", 40)
-    found = input_moments(model, layers, ROWS, pad_id=0, label="")
+    found = input_moments(model, layers, ROWS, label="")
     name = "model.layers.0.mlp.down_proj"  # 64 wide; all others 32
     assert torch.allclose(found[name], whole[name].diagonal())
     assert found["model.layers.0.mlp.up_proj"].shape == (32, 32)

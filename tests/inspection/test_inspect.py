@@ -11,7 +11,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from tether import bases, stages
-from tether.anchors.drift import cached_drifts
+from tether.anchors.reference import Reference
 from tether.inspection import traces
 from tether.inspection.figure import figure, grid
 from tether.inspection.inspect import SHOWN, inspect
@@ -19,7 +19,6 @@ from tether.inspection.page import write_page
 from tether.inspection.tables import by_projection, elsewhere, inspection_text
 from tether.inspection.traces import FEWEST, POSITIONS, Trace, block_changes, by_position
 from tether.report.drawing import inline
-from tether.training.certificate import Certifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,18 +74,14 @@ def test_drift_by_position_adds_up_to_the_certificates(
     monkeypatch.setattr(traces, "FEWEST", 1)
     folder = adapted(ALL)
     found = inspect(base, folder)
-    certificate = Certifier(bases.load_model(base), anchors, pad_id=0).certify(
-        bases.put_lora(bases.load_model(base), folder)
-    )
+    reference = Reference(anchors).ask(bases.load_model(base))
+    model = bases.put_lora(bases.load_model(base), folder)
     for group, told in found.positions.items():
         tokens = sum(one.prompts for one in told)
         assert tokens == found.drift[group].tokens, "the tiny base's answers end before POSITIONS"
         mean = sum(one.drift * one.prompts for one in told) / tokens
         assert mean == pytest.approx(found.drift[group].drift, rel=1e-5)
-        assert mean == pytest.approx(certificate.groups[group].drift, rel=1e-3)
-        model = bases.put_lora(bases.load_model(base), folder)
-        cached = torch.cat(cached_drifts(model, anchors, anchors.indices(group, "certify"), pad_id=0))
-        assert float(cached.mean()) == pytest.approx(mean, rel=0.25), "the cache's rest is one bucket"
+        assert mean == pytest.approx(reference.drift(model, group, "certify").drift, rel=1e-3)
 
 
 def test_a_whole_model_is_inspected_as_its_adapter_is(

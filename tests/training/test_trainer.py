@@ -8,11 +8,11 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from tether import bases
-from tether.anchors.drift import cached_drifts, summarise
+from tether.anchors.reference import Reference
 from tether.errors import UserError
 from tether.inference import LocalModel
 from tether.methods.run import Run
-from tether.training.anchored import Anchoring
+from tether.training.anchored import Anchoring, Constraint
 from tether.training.batches import IGNORED, as_row, collate
 from tether.training.budget import Budget
 from tether.training.loop import fit
@@ -87,10 +87,10 @@ def test_under_a_budget_the_model_drifts_less(
         fresh = LocalModel(bases.load_model(base, torch.float32), bases.load_tokenizer(base))
         budget = Budget({"general": 0.001, "safety": 0.001}, start=start, rate=0.15, memory=0.8, aim=0.7)
         settings = quick.model_copy(update={"max_steps": 30, "save_steps": 100})
-        anchoring = Anchoring(anchors, budget, every=1, tokens=256, measure_every=10)
+        reference = Reference(anchors).ask(fresh.model)
+        anchoring = Anchoring(anchors, Constraint(budget, reference), every=1, tokens=256, measure_every=10)
         run(fresh, rows, tmp_path / str(start), settings, anchoring=anchoring)
-        measured = cached_drifts(fresh.model, anchors, anchors.indices("general", "train"), 0)
-        return summarise(measured).drift, budget
+        return reference.drift(fresh.model, "general", "train").drift, budget
 
     loose, _ = drift(0.01)
     tight, budget = drift(100.0)
@@ -121,9 +121,8 @@ def test_a_checkpoint_holds_cost_and_multipliers(
     tmp_path: Path,
 ) -> None:
     budget = Budget({"general": 0.02}, start=1.0, rate=0.15, memory=0.8, aim=0.7)
-    run(
-        live, rows, tmp_path, quick, anchoring=Anchoring(anchors, budget, every=1, tokens=64, measure_every=1)
-    )
+    held = Constraint(budget, Reference(anchors).ask(live.model))
+    run(live, rows, tmp_path, quick, anchoring=Anchoring(anchors, held, every=1, tokens=64, measure_every=1))
     folder = last_checkpoint(tmp_path / "checkpoints")
     assert folder == tmp_path / "checkpoints" / "checkpoint-4"
     assert len(json.loads((folder / COST_FILE).read_text())["step_seconds"]) == 4

@@ -1,25 +1,21 @@
-"""Anchors: prompts with the base's own answers, and what the base thought of every token of them.
+"""Anchors: prompts with the base's own answers.
 
-A folder of anchors holds ``anchors.jsonl`` (readable), ``topk.safetensors`` (the base's top-k
-log-probabilities at each answer token) and ``anchors.json`` (where they came from).
+A folder of anchors holds ``anchors.jsonl`` (readable) and ``anchors.json`` (where they came from).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from safetensors.torch import load_file, save_file
-
 from tether.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 SPLITS = ("train", "select", "certify")
 
@@ -46,34 +42,25 @@ class Anchor:
 
 @dataclass(frozen=True)
 class AnchorSet:
-    """Anchors with their cache.
+    """Anchors of one base.
 
     Attributes:
-        anchors: In the order of the cache.
-        top_ids: (answer tokens of all anchors, k) int32 token ids.
-        top_logprobs: (answer tokens of all anchors, k) float16 base log-probabilities in nats.
+        anchors: The anchors.
         base: Name of the base that answered.
         revision: Its revision.
+        nats: How unlikely the base finds its own answers by group, mean nats per token of the select split.
+            By this the base is known again.
     """
 
     anchors: Sequence[Anchor]
-    top_ids: torch.Tensor
-    top_logprobs: torch.Tensor
     base: str
     revision: str
+    nats: dict[str, float] = field(default_factory=dict)
 
     @cached_property
     def groups(self) -> list[str]:
         """Group names in the order of their first anchor."""
         return list(dict.fromkeys(anchor.group for anchor in self.anchors))
-
-    @cached_property
-    def offsets(self) -> list[int]:
-        """Row of the cache at which each anchor's answer begins."""
-        starts = [0]
-        for anchor in self.anchors:
-            starts.append(starts[-1] + len(anchor.answer_ids))
-        return starts
 
     @cached_property
     def sha256(self) -> str:
@@ -91,30 +78,24 @@ class AnchorSet:
         """
         if group not in self.groups or len(self.groups) == 1:
             raise UserError(f"of {', '.join(self.groups)} no group '{group}' can be left out")
-        kept = [i for i, anchor in enumerate(self.anchors) if anchor.group != group]
-        rows = torch.cat([torch.arange(self.offsets[i], self.offsets[i + 1]) for i in kept])
-        anchors = [self.anchors[i] for i in kept]
-        return replace(
-            self, anchors=anchors, top_ids=self.top_ids[rows], top_logprobs=self.top_logprobs[rows]
-        )
+        return replace(self, anchors=[anchor for anchor in self.anchors if anchor.group != group])
 
     def indices(self, group: str, split: str) -> list[int]:
         """Positions of one group's anchors of one split."""
         return [i for i, anchor in enumerate(self.anchors) if (anchor.group, anchor.split) == (group, split)]
 
-    def cached(self, indices: Iterable[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """The cache rows of some anchors, one after the other: ids int64 and log-probabilities float32."""
-        rows = torch.cat([torch.arange(self.offsets[i], self.offsets[i + 1]) for i in indices])
-        return self.top_ids[rows].long(), self.top_logprobs[rows].float()
-
     def save(self, folder: Path) -> None:
-        """Write the three files of an anchor folder."""
+        """Write the files of an anchor folder."""
         folder.mkdir(parents=True, exist_ok=True)
         lines = (json.dumps(asdict(anchor), ensure_ascii=False) for anchor in self.anchors)
         (folder / "anchors.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        tensors = {"ids": self.top_ids.int().contiguous(), "logprobs": self.top_logprobs.half().contiguous()}
-        save_file(tensors, folder / "topk.safetensors")
-        about = {"base": self.base, "revision": self.revision, "sha256": self.sha256, "counts": self.counts()}
+        about = {
+            "base": self.base,
+            "revision": self.revision,
+            "sha256": self.sha256,
+            "nats": self.nats,
+            "counts": self.counts(),
+        }
         (folder / "anchors.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
     def counts(self) -> dict[str, dict[str, dict[str, int]]]:
@@ -128,17 +109,11 @@ class AnchorSet:
 
 
 def joined(sets: Sequence[AnchorSet]) -> AnchorSet:
-    """Anchors of one base, and of models that were tuned from it, as one set.
-
-    Args:
-        sets: The base's own first; all with the same k.
-    """
-    return AnchorSet(
-        [anchor for one in sets for anchor in one.anchors],
-        torch.cat([one.top_ids for one in sets]),
-        torch.cat([one.top_logprobs for one in sets]),
-        sets[0].base,
-        sets[0].revision,
+    """Anchors of one base, and of models that were tuned from it, as one set; the base's own come first."""
+    return replace(
+        sets[0],
+        anchors=[anchor for one in sets for anchor in one.anchors],
+        nats={group: nats for one in sets for group, nats in one.nats.items()},
     )
 
 
@@ -146,27 +121,29 @@ def load_anchors(folder: Path) -> AnchorSet:
     """Read an anchor folder.
 
     Raises:
-        UserError: A file is missing, or the cache does not belong to the answers.
+        UserError: A file is missing, or the anchors are not as they were made.
     """
     try:
         about = json.loads((folder / "anchors.json").read_text(encoding="utf-8"))
         # Not splitlines(): an answer may hold U+2028 and friends, at which that would cut.
         lines = (folder / "anchors.jsonl").read_text(encoding="utf-8").rstrip("\n").split("\n")
-        tensors = load_file(folder / "topk.safetensors")
     except FileNotFoundError as error:
         raise UserError(
             f"not a folder of anchors: {Path(error.filename or folder).name} is missing",
             where=str(folder),
             fix="make one with `tether anchors --base BASE --out DIR`",
         ) from error
+    if "nats" not in about:
+        raise UserError(
+            "these anchors were made by an older version of tether", where=str(folder), fix="make them again"
+        )
     loaded = AnchorSet(
         [Anchor(**json.loads(line)) for line in lines],
-        tensors["ids"],
-        tensors["logprobs"],
         about["base"],
         about["revision"],
+        about["nats"],
     )
-    if loaded.sha256 != about["sha256"] or loaded.offsets[-1] != len(loaded.top_ids):
+    if loaded.sha256 != about["sha256"]:
         raise UserError(
             "the anchors were changed after they were made", where=str(folder), fix="make them again"
         )

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import torch
-from torch.nn.functional import log_softmax
-
 from tether.anchors.anchors import Anchor, AnchorSet, joined
-from tether.anchors.drift import answer_states
 from tether.anchors.own import own_sizes
 from tether.anchors.prompts import harmful_prompts, lookalike_prompts, sampled_prompts, spread
+from tether.anchors.reference import Reference
 from tether.progress import say
 
 if TYPE_CHECKING:
@@ -42,7 +39,6 @@ class AnchorSettings:
         prompt_temperature: Of the sampled prompts; 1 is the base's own distribution.
         answer_temperature: Of the answers. Below 1, since a small model's rarer words lead it astray, and
             drift would then be measured on text that no user sees.
-        top_k: Log-probabilities kept per token; 20 did as well as the whole vocabulary in tinker's ablation.
         seed: Of all sampling.
     """
 
@@ -53,7 +49,6 @@ class AnchorSettings:
     answer_tokens: int = 40
     prompt_temperature: float = 1.0
     answer_temperature: float = 0.7
-    top_k: int = 20
     seed: int = 0
 
 
@@ -63,7 +58,7 @@ def build_anchors(
     settings: AnchorSettings,
     own: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> AnchorSet:
-    """Sample prompts from the base, add built-in ones near harm, let the base answer, cache its top-k.
+    """Sample prompts from the base, add built-in ones near harm, let the base answer.
 
     Args:
         model: The base.
@@ -85,11 +80,15 @@ def build_anchors(
         revision=revision,
         answer_tokens=settings.answer_tokens,
         temperature=settings.answer_temperature,
-        top_k=settings.top_k,
         seed=settings.seed,
     )
     chats = answer(asked)
-    return joined([chats, answer(plain_texts(model, chats, settings.text))])
+    return recognised(model, joined([chats, answer(plain_texts(model, chats, settings.text))]))
+
+
+def recognised(model: LocalModel, anchors: AnchorSet) -> AnchorSet:
+    """Add by what the model that answered is known again."""
+    return replace(anchors, nats=Reference(anchors).ask(model.model, ("select",)).nats())
 
 
 def plain_texts(model: LocalModel, chats: AnchorSet, sizes: Mapping[str, int]) -> list[Asked]:
@@ -125,10 +124,9 @@ def answered(
     revision: str,
     answer_tokens: int,
     temperature: float,
-    top_k: int,
     seed: int = 0,
 ) -> AnchorSet:
-    """Let a model answer, and keep its top-k log-probabilities; the arguments as in ``AnchorSettings``."""
+    """Let a model answer; the arguments as in ``AnchorSettings``."""
     answers = model.generate_ids(
         [one.ids for one in asked],
         max_new_tokens=answer_tokens,
@@ -147,20 +145,7 @@ def answered(
         )
         for one, answer in zip(asked, answers, strict=True)
     ]
-    return cache_anchors(model, anchors, revision, top_k)
-
-
-def cache_anchors(model: LocalModel, anchors: Sequence[Anchor], revision: str, top_k: int) -> AnchorSet:
-    """Add the base's top-k log-probabilities to anchors."""
-    head = model.model.get_output_embeddings()
-    ids, logprobs = [], []
-    pad_id = int(model.tokenizer.pad_token_id)
-    for states in answer_states(model.model, anchors, pad_id, "Caching what the model thinks of its anchors"):
-        with torch.inference_mode():
-            top = log_softmax(head(states).float(), dim=-1).topk(top_k, dim=-1)
-        ids.append(top.indices.int().cpu())
-        logprobs.append(top.values.half().cpu())
-    return AnchorSet(list(anchors), torch.cat(ids), torch.cat(logprobs), model.name, revision)
+    return AnchorSet(anchors, model.name, revision)
 
 
 def _prompts(model: LocalModel, settings: AnchorSettings) -> list[tuple[str, str, str]]:

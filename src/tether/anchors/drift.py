@@ -1,10 +1,4 @@
-"""Drift: KL(base || tuned) in nats per answer token on anchors.
-
-While training, from the cached top-k of the base with the rest of the vocabulary as one bucket (a lower bound
-of the full KL, by the data-processing inequality). For rewind and certificate, exact: the base's last hidden
-states are kept, which is two bytes per dimension and token, and its head makes the full distribution of them
-again.
-"""
+"""Drift: KL(base || tuned) in nats per answer token on anchors, over the whole vocabulary."""
 
 from __future__ import annotations
 
@@ -25,10 +19,9 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
-    from tether.anchors.anchors import Anchor, AnchorSet
+    from tether.anchors.anchors import Anchor
 
 FIRST_TOKENS = 5
-SMALLEST_REST = 1e-6  # keeps the bucket's logarithm finite where the top-k holds all mass
 
 
 @dataclass(frozen=True)
@@ -52,27 +45,9 @@ class GroupDrift:
     prompts: int
 
 
-def bucketed_drift(logits: torch.Tensor, top_ids: torch.Tensor, top_logprobs: torch.Tensor) -> torch.Tensor:
-    """KL per token from a cached top-k, the rest of the vocabulary counted as one event.
-
-    Args:
-        logits: (tokens, vocabulary) of the tuned model.
-        top_ids: (tokens, k) int64.
-        top_logprobs: (tokens, k) float32 log-probabilities of the base.
-
-    Returns:
-        (tokens,) float32, differentiable in ``logits``.
-    """
-    tuned = log_softmax(logits.float(), dim=-1).gather(1, top_ids)
-    shared = (top_logprobs.exp() * (top_logprobs - tuned)).sum(1)
-    rest = (1 - top_logprobs.exp().sum(1)).clamp(min=SMALLEST_REST)
-    tuned_rest = (1 - tuned.exp().sum(1)).clamp(min=SMALLEST_REST)
-    return shared + rest * (rest.log() - tuned_rest.log())
-
-
-def answer_batch(anchors: Sequence[Anchor], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Right-padded ids (rows, longest) and booleans that mark answer tokens."""
-    ids, _ = pad([[*anchor.prompt_ids, *anchor.answer_ids] for anchor in anchors], pad_id)
+def answer_batch(anchors: Sequence[Anchor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids (rows, longest), where nothing behind an answer is read, and booleans that mark answer tokens."""
+    ids, _ = pad([[*anchor.prompt_ids, *anchor.answer_ids] for anchor in anchors], 0)
     answer = torch.zeros_like(ids, dtype=torch.bool)
     for row, anchor in enumerate(anchors):
         start = len(anchor.prompt_ids)
@@ -81,15 +56,13 @@ def answer_batch(anchors: Sequence[Anchor], pad_id: int) -> tuple[torch.Tensor, 
 
 
 @torch.inference_mode()
-def answer_states(
-    model: PreTrainedModel, anchors: Sequence[Anchor], pad_id: int, label: str
-) -> list[torch.Tensor]:
+def answer_states(model: PreTrainedModel, anchors: Sequence[Anchor], label: str) -> list[torch.Tensor]:
     """The last hidden states (answer tokens, width) at the positions that predict each anchor's answer."""
     states: list[torch.Tensor] = [torch.empty(0)] * len(anchors)
     lengths = [len(anchor.prompt_ids) + len(anchor.answer_ids) for anchor in anchors]
     with task(label, len(anchors)) as progress:
         for batch in batches_by_length(lengths, pass_sizes(model.device)):
-            ids, answer = answer_batch([anchors[i] for i in batch], pad_id)
+            ids, answer = answer_batch([anchors[i] for i in batch])
             hidden = backbone(model)(input_ids=ids.to(model.device), use_cache=False).last_hidden_state
             for row, index in enumerate(batch):
                 states[index] = hidden[row, :-1][answer[row, 1:].to(hidden.device)]
@@ -97,32 +70,10 @@ def answer_states(
     return states
 
 
-@torch.inference_mode()
-def exact_drift(
-    base_states: torch.Tensor, base_head: torch.nn.Module, states: torch.Tensor, head: torch.nn.Module
-) -> torch.Tensor:
-    """Full-vocabulary KL per token of one answer, (tokens,) float32, from both models' last hidden states."""
-    return divergence(base_head(base_states.to(states.device)), head(states))
-
-
 def divergence(base_logits: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     """KL(base || tuned) per token over the whole vocabulary, (tokens,) float32, from (tokens, vocabulary)."""
     base, tuned = log_softmax(base_logits.float(), dim=-1), log_softmax(logits.float(), dim=-1)
     return (base.exp() * (base - tuned)).sum(1)
-
-
-@torch.inference_mode()
-def cached_drifts(
-    model: PreTrainedModel, anchors: AnchorSet, indices: Sequence[int], pad_id: int
-) -> list[torch.Tensor]:
-    """Per anchor, the bucketed drift of each answer token, from the cache."""
-    chosen = [anchors.anchors[i] for i in indices]
-    head = model.get_output_embeddings()
-    drifts = []
-    for index, states in zip(indices, answer_states(model, chosen, pad_id, "Drift"), strict=True):
-        top_ids, top_logprobs = (part.to(states.device) for part in anchors.cached([index]))
-        drifts.append(bucketed_drift(head(states), top_ids, top_logprobs).cpu())
-    return drifts
 
 
 def summarise(drifts: Sequence[torch.Tensor], seed: int = 0) -> GroupDrift:

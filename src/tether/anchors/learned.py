@@ -45,20 +45,19 @@ class Learned:
     chats: Sequence[Chat]
 
 
-def learned_anchors(learned: Learned, base: bases.Base, top_k: int) -> AnchorSet:
+def learned_anchors(learned: Learned, base: bases.Base) -> AnchorSet:
     """The anchors of a domain that was learned, made once and kept beside its model.
 
     Args:
         learned: The domain.
         base: What all domains were learned from.
-        top_k: Log-probabilities kept per token.
     """
     folder = learned.folder / FOLDER
-    make_once(folder, lambda target: _build(learned, base, top_k, target))
+    make_once(folder, lambda target: _build(learned, base, target))
     return load_anchors(folder)
 
 
-def _build(learned: Learned, base: bases.Base, top_k: int, out: Path) -> None:
+def _build(learned: Learned, base: bases.Base, out: Path) -> None:
     say(f"Making anchors of what was learned on {learned.group} ...")
     tokenizer = bases.load_tokenizer(base)
     live = LocalModel(bases.load_tuned(base, learned.folder), tokenizer, base.name)
@@ -67,7 +66,7 @@ def _build(learned: Learned, base: bases.Base, top_k: int, out: Path) -> None:
         for split, (chat, index) in _turns(learned.chats)
     ]
     # Greedy, as the domain's agent is measured and used.
-    save_anchors(answered(live, asked, base.revision, ANSWER_TOKENS, 0.0, top_k), out)
+    save_anchors(answered(live, asked, base.revision, ANSWER_TOKENS, 0.0), out)
 
 
 def _until(chat: Chat, index: int) -> Chat:

@@ -36,7 +36,6 @@ def input_moments(
     model: PreTrainedModel,
     layers: Mapping[str, torch.nn.Module],
     rows: Sequence[Sequence[int]],
-    pad_id: int,
     label: str,
 ) -> Moments:
     """Mean x x^T over all tokens of some texts.
@@ -45,7 +44,6 @@ def input_moments(
         model: The model that reads them.
         layers: The layers whose inputs are wanted, modules of ``model`` that take them as first argument.
         rows: Token ids of each text.
-        pad_id: The tokenizer's pad token.
         label: Of the progress bar.
 
     Returns:
@@ -53,7 +51,7 @@ def input_moments(
     """
     with gathering(layers) as gatherer, task(label, len(rows)) as progress:
         for batch in batches_by_length([len(row) for row in rows], pass_sizes(model.device)):
-            ids, mask = pad([rows[index] for index in batch], pad_id)
+            ids, mask = pad([rows[index] for index in batch], 0)  # what stands behind a row counts nowhere
             gatherer.real = mask.bool().to(model.device)
             backbone(model)(
                 input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False

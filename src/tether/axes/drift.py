@@ -12,34 +12,33 @@ if TYPE_CHECKING:
 
     import torch
 
-    from tether.training.certificate import Certifier
+    from tether.anchors.anchors import Anchor, AnchorSet
 
 
-def drift_items(certifier: Certifier, drifts: Mapping[str, Sequence[torch.Tensor]]) -> list[Item]:
+def drift_items(anchors: AnchorSet, drifts: Mapping[str, Sequence[torch.Tensor]]) -> list[Item]:
     """KL(base || model) per prompt of the certify split, in nats per answer token.
 
     Args:
-        certifier: Knows the anchors.
-        drifts: What it measured of a model: per group and prompt, the drift of each answer token.
+        anchors: The anchors.
+        drifts: What was measured of a model: per group and prompt, the drift of each answer token.
 
     Returns:
         One item a prompt, its anchor group as group.
     """
     return [
-        _item(certifier, group, index, per_token)
+        _item(anchors.anchors[index], index, per_token)
         for group, per_prompt in drifts.items()
-        for index, per_token in zip(certifier.anchors.indices(group, "certify"), per_prompt, strict=True)
+        for index, per_token in zip(anchors.indices(group, "certify"), per_prompt, strict=True)
     ]
 
 
-def _item(certifier: Certifier, group: str, index: int, per_token: torch.Tensor) -> Item:
-    anchor = certifier.anchors.anchors[index]
+def _item(anchor: Anchor, index: int, per_token: torch.Tensor) -> Item:
     return Item(
-        id=f"{group}-{index}",
+        id=f"{anchor.group}-{index}",
         axis="drift",
         source="anchors",
-        cluster=f"{group}-{index}",
-        group=group,
+        cluster=f"{anchor.group}-{index}",
+        group=anchor.group,
         input=anchor.prompt,
         output=anchor.answer,
         score=float(per_token.mean()),

@@ -110,11 +110,8 @@ def inspect(base: bases.Base, tuned: Path, anchors_folder: Path | None = None) -
     groups = {
         group: [anchors.anchors[index] for index in anchors.indices(group, SPLIT)] for group in anchors.groups
     }
-    pad_id = int(live.tokenizer.pad_token_id)
-    places = _places(pair, groups, pad_id)
-    seen = {
-        group: traces(pair, chosen, pad_id, f"Both models on {group}") for group, chosen in groups.items()
-    }
+    places = _places(pair, groups)
+    seen = {group: traces(pair, chosen, f"Both models on {group}") for group, chosen in groups.items()}
     return Inspection(
         base=base.name,
         revision=base.revision,
@@ -128,11 +125,11 @@ def inspect(base: bases.Base, tuned: Path, anchors_folder: Path | None = None) -
     )
 
 
-def _places(pair: Pair, groups: Mapping[str, Sequence[Anchor]], pad_id: int) -> list[Place]:
+def _places(pair: Pair, groups: Mapping[str, Sequence[Anchor]]) -> list[Place]:
     with pair.base() as model:
         moments = average(
             [
-                input_moments(model, pair.linear, _rows(chosen), pad_id, f"Inputs on {group} anchors")
+                input_moments(model, pair.linear, _rows(chosen), f"Inputs on {group} anchors")
                 for group, chosen in groups.items()
             ]
         )

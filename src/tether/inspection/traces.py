@@ -58,13 +58,12 @@ class Position:
 
 
 @torch.inference_mode()
-def traces(pair: Pair, anchors: Sequence[Anchor], pad_id: int, label: str) -> list[Trace]:
+def traces(pair: Pair, anchors: Sequence[Anchor], label: str) -> list[Trace]:
     """Read the base's own answers with both models.
 
     Args:
         pair: The models.
         anchors: What to read.
-        pad_id: The tokenizer's pad token.
         label: Of the progress bar.
 
     Returns:
@@ -75,7 +74,7 @@ def traces(pair: Pair, anchors: Sequence[Anchor], pad_id: int, label: str) -> li
     sizes = replace(pass_sizes(pair.tuned.device), tokens=PASS_TOKENS)
     with task(label, len(anchors)) as progress:
         for batch in batches_by_length(lengths, sizes):
-            ids, answer = answer_batch([anchors[index] for index in batch], pad_id)
+            ids, answer = answer_batch([anchors[index] for index in batch])
             found.update(zip(batch, _batch(pair, ids, answer), strict=True))
             progress.advance(len(batch))
     return [found[index] for index in range(len(anchors))]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from tether.methods.registry import method
-from tether.training.anchored import Anchoring
+from tether.training.anchored import Anchoring, Constraint
 from tether.training.budget import LARGEST, SMALLEST, Budget
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def kl_fixed(
     """LoRA with the drift on tether's anchors in its loss, at a fixed weight: learning without forgetting."""
     # No drift is above an infinite budget, and at a rate of nothing no multiplier moves.
     fixed = Budget(dict.fromkeys(run.anchors.groups, math.inf), start=weight, rate=0.0, memory=0.0, aim=1.0)
-    anchoring = Anchoring(run.anchors, fixed, every=anchor_every, tokens=anchor_tokens)
+    held = Constraint(fixed, run.reference("train", "select"))
+    anchoring = Anchoring(run.anchors, held, every=anchor_every, tokens=anchor_tokens)
     told = {"anchors_sha256": run.anchors.sha256}
     return run.tune("lora", learning_rate, told, rank=rank, alpha=alpha, anchoring=anchoring)

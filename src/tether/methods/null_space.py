@@ -19,6 +19,6 @@ if TYPE_CHECKING:
 @method("lora-null", paper="arXiv:2503.02659")
 def lora_null(run: Run, *, rank: int = 16, alpha: int = 32, learning_rate: float | None = None) -> Tuned:
     """LoRA whose A stays in the directions that the anchors' inputs use least; B alone is trained."""
-    moments = partial(anchor_moments, anchors=run.anchors, pad_id=int(run.tokenizer.pad_token_id))
+    moments = partial(anchor_moments, anchors=run.anchors)
     lora = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type=CAUSAL)
     return adapted(run, lora, learning_rate, kind="lora", callbacks=[NullSpace(moments)])

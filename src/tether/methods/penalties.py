@@ -36,7 +36,7 @@ def _pulled(run: Run, strength: float, learning_rate: float | None, *, weighted:
             fix="leave it out",
         )
     model = run.load("full")
-    importance = fisher(model, run.anchors, int(run.tokenizer.pad_token_id)) if weighted else None
+    importance = fisher(model, run.anchors) if weighted else None
     penalty = Penalty(model, strength, importance)
     tuned, cost, rate = run.fit(model, "full", learning_rate, callbacks=[penalty])
     return run.finish(tuned, "full", rate, cost, strength=strength)

@@ -13,6 +13,7 @@ from peft import LoraConfig
 from tether import bases
 from tether.anchors.anchors import joined
 from tether.anchors.learned import learned_anchors
+from tether.anchors.reference import Reference
 from tether.anchors.store import anchors_for
 from tether.chatdata.preferences import Preference
 from tether.chatdata.rendering import Renderer
@@ -22,7 +23,6 @@ from tether.files import read_json, write_json
 from tether.inference import LocalModel
 from tether.methods.place import ALONE, Place
 from tether.training.batches import IGNORED, as_row
-from tether.training.certificate import Certifier
 from tether.training.geometry import measure_geometry
 from tether.training.loop import fit
 from tether.training.preference import as_pair
@@ -82,7 +82,7 @@ class Run:
         yes: Whether the user has agreed to what a service will charge.
         place: In a sequence of domains.
         data: Where the dialogues come from, for the record.
-        certifier: What the base thinks of its anchors, where that is known already.
+        reference: What the base thinks of its anchors, where that is known already.
     """
 
     def __init__(
@@ -97,11 +97,11 @@ class Run:
         yes: bool = False,
         place: Place = ALONE,
         data: str | None = None,
-        certifier: Callable[[], Certifier] | None = None,
+        reference: Callable[[], Reference] | None = None,
     ) -> None:
         self.base, self.train, self.select, self.out, self.yes = base, train, select, out, yes
         self.settings, self.seed, self._anchors_folder, self.place = settings, seed, anchors_folder, place
-        self._data, self._certifier = data, certifier or self._own_certifier
+        self._data, self._asked = data, reference or (lambda: Reference(self._base_anchors))
 
     @property
     def seen(self) -> dict[str, Any]:
@@ -133,26 +133,18 @@ class Run:
     @cached_property
     def anchors(self) -> AnchorSet:
         """What must not change: the base's answers, and those of the models that learned domains before."""
-        own = self._base_anchors
-        top_k = own.top_ids.shape[1]
-        return joined([own, *(learned_anchors(one, self.base, top_k) for one in self.place.learned)])
+        learned = (learned_anchors(one, self.base) for one in self.place.learned)
+        return joined([self._base_anchors, *learned])
 
-    def certifier(self, epsilons: dict[str, float]) -> Certifier:
-        """Compares models with whoever answered the anchors; what is given out is bfloat16, so it is that."""
-        return self._referred(self._certifier().under(epsilons, self.anchors))
-
-    def selector(self) -> Certifier:
-        """The same on the anchors that the rewind selects by."""
-        return self._referred(self._own_certifier("select").under({}, self.anchors))
-
-    def _referred(self, certifier: Certifier) -> Certifier:
+    def reference(self, *splits: str) -> Reference:
+        """What whoever answered the anchors thinks of these splits, in bfloat16 as models are given out."""
+        own = self._asked()
+        if unknown := [split for split in splits if not own.knows(split)]:
+            own.ask(bases.load_model(self.base), unknown)
+        whole = own.over(self.anchors)
         for one in self.place.learned:
-            certifier.refer(bases.load_tuned(self.base, one.folder), [one.group])
-        return certifier
-
-    def _own_certifier(self, split: str = "certify") -> Certifier:
-        pad_id = int(self.tokenizer.pad_token_id)
-        return Certifier(bases.load_model(self.base), self._base_anchors, pad_id, split=split)
+            whole.ask(bases.load_tuned(self.base, one.folder), splits, [one.group])
+        return whole
 
     def parametrisation(self, own: str) -> str:
         """What is trained: as the settings say, else the method's ``own``."""

@@ -25,7 +25,7 @@ def milora(run: Run, *, rank: int = 16, alpha: int = 32, learning_rate: float | 
 @method("corda-kpm", paper="arXiv:2406.05223")
 def corda_kpm(run: Run, *, rank: int = 16, alpha: int = 32, learning_rate: float | None = None) -> Tuned:
     """CorDA in its knowledge-preserving mode: trains of each weight what the anchors' inputs use least."""
-    moments = partial(anchor_moments, anchors=run.anchors, pad_id=int(run.tokenizer.pad_token_id))
+    moments = partial(anchor_moments, anchors=run.anchors)
     return _split(run, Split(partial(least_of_inputs, rank=rank), moments), rank, alpha, learning_rate)
 
 

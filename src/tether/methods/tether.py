@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tether.methods.registry import method
-from tether.training.anchored import Anchoring
+from tether.training.anchored import Anchoring, Constraint
 from tether.training.budget import Budget
+from tether.training.certificate import Certificate
 from tether.training.filters import Filters, filters
 from tether.training.geometry import Geometry
 from tether.training.preference import PreferenceLoss
@@ -26,10 +27,9 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
-    from tether.anchors.anchors import AnchorSet
+    from tether.anchors.reference import Reference
     from tether.inference import LocalModel
     from tether.methods.run import Run, Tuned
-    from tether.training.certificate import Certifier
 
 # First study: at 0.05 and 0.015 measured, 96.5% of AdvBench was refused where the base refuses 97.7%.
 GROUP_BUDGETS = {"general": 0.05, "safety": 0.03}
@@ -77,12 +77,19 @@ class Holding:
             filters(Geometry.load(measured, device), self.pull).keep(file)
         return Shaping(Filters.kept(file), self.eigenbasis, self.white)
 
-    def anchoring(self, anchors: AnchorSet, multipliers: Budget) -> Anchoring | None:
+    @property
+    def splits(self) -> list[str]:
+        """The splits of the anchors that are looked at."""
+        trained = bool(self.anchor_every)
+        looked_at = {"train": trained, "select": trained or self.rewinding, "certify": True}
+        return [split for split, looked in looked_at.items() if looked]
+
+    def anchoring(self, held: Constraint) -> Anchoring | None:
         """How anchors take part in training; None where they do not."""
         if not self.anchor_every:
             return None
         every, tokens = self.anchor_every, self.anchor_tokens
-        return Anchoring(anchors, multipliers, every, tokens, first_tokens=self.first_tokens)
+        return Anchoring(held.reference.anchors, held, every, tokens, first_tokens=self.first_tokens)
 
 
 @method("tether")
@@ -139,42 +146,41 @@ def under_budget(
 ) -> Tuned:
     """Train on chats, or with DPO's ``beta`` on preferences, and hold the model to its budget."""
     parametrisation = run.parametrisation("lora")
-    anchors = run.anchors.without(holding.blind_to) if holding.blind_to else run.anchors
+    heeded = run.anchors.without(holding.blind_to) if holding.blind_to else run.anchors
     epsilons = run.place.shares(budgets(holding.budget, run.anchors.groups))
-    heeded = {group: epsilons[group] for group in anchors.groups}
-    certifier, selector = run.certifier(epsilons), run.selector() if holding.rewinding else None
+    held = {group: epsilons[group] for group in heeded.groups}
+    reference = run.reference(*holding.splits)
     model = run.load(parametrisation)
     # In the precision in which it is given out: rounding is no drift.
     before = WeightUpdate(model, torch.bfloat16) if parametrisation == "full" else None
     domain_loss = _domain_loss(run, model, beta)
     started = time.perf_counter()
-    measured = run.measured(model, anchors) if holding.geometry else None
+    measured = run.measured(model, heeded) if holding.geometry else None
     shaping = holding.shaping(measured, model.device) if measured and holding.pull else None
     measuring = time.perf_counter() - started
-    multipliers = Budget(heeded, **MULTIPLIER)
+    multipliers = Budget(held, **MULTIPLIER)
     tuned, cost, rate = run.fit(
         model,
         parametrisation,
         learning_rate,
         rank=rank,
         alpha=alpha,
-        anchoring=holding.anchoring(anchors, multipliers),
+        anchoring=holding.anchoring(Constraint(multipliers, reference)),
         callbacks=[shaping] if shaping else (),
         beta=beta,
         weighting=weighting,
     )
     rewind = None
-    if selector:
+    if holding.rewinding:
         rewind = Rewind(
             before.trained() if before else AdapterUpdate(tuned),
             partial(domain_loss, run.live(tuned)),
-            partial(selector.drift, tuned),
-            heeded,
+            partial(reference.drift, tuned, split="select"),
+            held,
             Geometry.load(measured, model.device) if measured else None,
         )
-    held = hold(run, rewind, certifier, tuned)
-    held["extra_seconds"]["base_states"] += selector.seconds if selector else 0.0
-    held["extra_seconds"]["geometry"] = measuring
+    kept = hold(run, rewind, reference, epsilons, tuned)
+    kept["extra_seconds"]["geometry"] = measuring
     return run.finish(
         tuned,
         parametrisation,
@@ -182,7 +188,7 @@ def under_budget(
         cost,
         training_pull=holding.pull,
         multipliers=multipliers.curves(),
-        **held,
+        **kept,
     )
 
 
@@ -194,15 +200,20 @@ def _domain_loss(run: Run, base: PreTrainedModel, beta: float | None) -> Callabl
 
 
 def hold(
-    run: Run, rewind: Rewind | None, certifier: Certifier, tuned: PreTrainedModel
+    run: Run,
+    rewind: Rewind | None,
+    reference: Reference,
+    epsilons: dict[str, float],
+    tuned: PreTrainedModel,
 ) -> dict[str, dict[str, Any]]:
     """Rewind the update, where wanted, and write its certificate; returns what the record says of both."""
     started = time.perf_counter()
     choice = rewind() if rewind else WHOLE
     rewound = time.perf_counter()
-    certifier.certify(tuned, choice.alpha, choice.pull).write(run.out, run.base)
+    drifts = reference.drifts(tuned)
+    Certificate.of(drifts, run.anchors.sha256, epsilons, choice.alpha, choice.pull).write(run.out, run.base)
     seconds = {
-        "base_states": certifier.seconds,
+        "base_states": reference.seconds,
         "rewind": rewound - started,
         "certify": time.perf_counter() - rewound,
     }

@@ -14,7 +14,7 @@ from tether.methods.tether import budgets, hold
 from tether.requirements import Requirement, check_requirements
 from tether.sources import load_training
 from tether.stages.outcome import Outcome, drift_lines, drifts
-from tether.training.certificate import CERTIFICATE_FILE, Certifier
+from tether.training.certificate import CERTIFICATE_FILE
 from tether.training.geometry import measure_geometry
 from tether.training.rewind import DialogueLoss, Rewind
 from tether.training.update import AdapterUpdate
@@ -71,13 +71,12 @@ def rewind(
 def _rewound(run: Run, adapter: Path, epsilons: dict[str, float]) -> dict[str, dict[str, Any]]:
     """Write the rewound adapter and its certificate; returns what the record says of both."""
     model = run.load("lora")
-    pad_id = run.tokenizer.pad_token_id
-    certifier = Certifier(model, run.anchors, pad_id, epsilons)
-    selector = Certifier(model, run.anchors, pad_id, split="select")
+    reference = run.reference("select", "certify")
     geometry = measure_geometry(run.live(model), run.train, run.anchors)
     tuned = bases.put_lora(model, adapter)
     domain_loss = partial(DialogueLoss(run.renderer, run.select), run.live(tuned))
-    drift = partial(selector.drift, tuned)
-    held = hold(run, Rewind(AdapterUpdate(tuned), domain_loss, drift, epsilons, geometry), certifier, tuned)
+    drift = partial(reference.drift, tuned, split="select")
+    search = Rewind(AdapterUpdate(tuned), domain_loss, drift, epsilons, geometry)
+    held = hold(run, search, reference, epsilons, tuned)
     tuned.save_pretrained(run.out)
     return held

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from tether.anchors.drift import FIRST_TOKENS, answer_batch, bucketed_drift
+from tether.anchors.drift import FIRST_TOKENS, answer_batch
 from tether.training.batches import IGNORED
 from tether.training.trainer import DomainTrainer, logits_at
 
@@ -24,9 +24,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tether.anchors.anchors import AnchorSet
+    from tether.anchors.reference import Reference
     from tether.training.budget import Budget
 
 BUDGET_FILE = "budget.json"
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """The drift that is held: by these multipliers, against whoever answered the anchors."""
+
+    budget: Budget
+    reference: Reference
 
 
 @dataclass(frozen=True)
@@ -35,8 +44,8 @@ class Anchoring:
 
     Attributes:
         anchors: What must not change.
-        budget: The multipliers; None replays instead, which trains on the anchors' answers as if they were
-            data.
+        constraint: What holds them; None replays instead, which trains on the anchors' answers as if they
+            were data.
         every: Steps between anchor batches; an anchor batch counts ``every`` times, so that the pull is the
             same.
         tokens: Tokens of an anchor batch, all groups together.
@@ -46,11 +55,16 @@ class Anchoring:
     """
 
     anchors: AnchorSet
-    budget: Budget | None
+    constraint: Constraint | None
     every: int
     tokens: int
     measure_every: int = 5
     first_tokens: float = 1.0
+
+    @property
+    def budget(self) -> Budget | None:
+        """The multipliers."""
+        return self.constraint.budget if self.constraint else None
 
 
 class Anchored(Trainer):
@@ -75,27 +89,23 @@ class Anchored(Trainer):
     ) -> torch.Tensor:
         """A domain step, then an anchor batch where one is due; both add to the same gradient."""
         loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
-        step, budget = self.state.global_step, self.anchoring.budget
-        if budget and step % self.anchoring.measure_every == 0:
-            budget.observe(step, self._measured_drifts(model, step // self.anchoring.measure_every))
+        step, held = self.state.global_step, self.anchoring.constraint
+        if held and step % self.anchoring.measure_every == 0:
+            number = step // self.anchoring.measure_every
+            held.budget.observe(step, self._measured_drifts(model, held.reference, number))
         if step % self.anchoring.every == 0:
             number = step // self.anchoring.every
-            pulls = self._held(model, budget, number) if budget else self._replayed(model, number)
+            pulls = self._held(model, held, number) if held else self._replayed(model, number)
             for pull in pulls:  # one at a time, for each holds its activations until it is done
                 scaled = pull * self.anchoring.every / self.current_gradient_accumulation_steps
                 self.accelerator.backward(scaled)
         return loss
 
-    @property
-    def pad_id(self) -> int:
-        """The tokenizer's pad token."""
-        tokenizer: Any = self.processing_class
-        return int(tokenizer.pad_token_id)
-
-    def _held(self, model: torch.nn.Module, budget: Budget, number: int) -> Iterator[torch.Tensor]:
+    def _held(self, model: torch.nn.Module, held: Constraint, number: int) -> Iterator[torch.Tensor]:
         """Each group's drift, weighted by its multiplier."""
-        for name, weight in budget.weights().items():
-            yield weight * self._drift(model, self._train[name](number), self.anchoring.first_tokens)
+        first = self.anchoring.first_tokens
+        for name, weight in held.budget.weights().items():
+            yield weight * self._drift(model, held.reference, self._train[name](number), first)
 
     def _replayed(self, model: torch.nn.Module, number: int) -> Iterator[torch.Tensor]:
         """Mean cross-entropy on the answers of the ``number``-th anchors of every group."""
@@ -104,19 +114,23 @@ class Anchored(Trainer):
         yield cross_entropy(logits.float(), targets)
 
     @torch.no_grad()
-    def _measured_drifts(self, model: torch.nn.Module, number: int) -> dict[str, float]:
+    def _measured_drifts(self, model: torch.nn.Module, reference: Reference, number: int) -> dict[str, float]:
         """Drift by group on the ``number``-th few anchors of the select split."""
-        return {name: float(self._drift(model, stream(number))) for name, stream in self._select.items()}
+        return {
+            name: float(self._drift(model, reference, stream(number)))
+            for name, stream in self._select.items()
+        }
 
-    def _drift(self, model: torch.nn.Module, indices: Sequence[int], first: float = 1.0) -> torch.Tensor:
+    def _drift(
+        self, model: torch.nn.Module, reference: Reference, indices: Sequence[int], first: float = 1.0
+    ) -> torch.Tensor:
         """Mean drift per answer token of a group's anchors, the first tokens of each answer ``first`` times.
 
         A pass for each group: its anchors are of a length, and short ones are not padded to another group's
         long ones.
         """
         logits, _ = self._answers(model, indices)
-        top_ids, top_logprobs = (part.to(logits.device) for part in self.anchoring.anchors.cached(indices))
-        drift = bucketed_drift(logits, top_ids, top_logprobs)
+        drift = reference.divergence(logits, indices)
         answers = [len(self.anchoring.anchors.anchors[index].answer_ids) for index in indices]
         weights = token_weights(answers, first).to(drift.device)
         return (weights * drift).sum() / weights.sum()
@@ -124,7 +138,7 @@ class Anchored(Trainer):
     def _answers(self, model: torch.nn.Module, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits at some anchors' answer tokens, anchor by anchor, and those tokens."""
         picked = [self.anchoring.anchors.anchors[index] for index in indices]
-        ids, answer = answer_batch(picked, self.pad_id)
+        ids, answer = answer_batch(picked)
         labels = ids.masked_fill(~answer, IGNORED)
         return logits_at(model, ids.to(self.args.device), labels.to(self.args.device))
 

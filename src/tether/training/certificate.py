@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import copy
-import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from tether.anchors.drift import GroupDrift, answer_states, exact_drift, summarise
+from tether.anchors.drift import summarise
 from tether.files import write_json
 from tether.progress import say
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import torch
-    from transformers import PreTrainedModel
 
-    from tether.anchors.anchors import Anchor, AnchorSet
+    from tether.anchors.drift import GroupDrift
     from tether.bases import Base
 
 CERTIFICATE_FILE = "drift.json"
@@ -43,6 +40,19 @@ class Certificate:
     epsilons: dict[str, float]
     anchors_sha256: str
     unit: str = "nats/token"
+
+    @classmethod
+    def of(
+        cls,
+        drifts: Mapping[str, Sequence[torch.Tensor]],
+        anchors_sha256: str,
+        epsilons: dict[str, float] | None = None,
+        alpha: float = 1.0,
+        pull: float = 0.0,
+    ) -> Certificate:
+        """What drifts amount to, by group and prompt the drift of each answer token of the certify split."""
+        groups = {group: summarise(per_prompt) for group, per_prompt in drifts.items()}
+        return cls(alpha, pull, groups, epsilons or {}, anchors_sha256)
 
     @property
     def above(self) -> list[str]:
@@ -75,74 +85,3 @@ class Certificate:
             "within_budget": not self.above,
             "groups": groups,
         }
-
-
-class Certifier:
-    """Keeps the base's last hidden states on a split of anchors, to compare a tuned model with them later.
-
-    Args:
-        model: The base, before anything has changed in it.
-        anchors: The anchors.
-        pad_id: The tokenizer's pad token.
-        epsilons: Budget by group; without one, every group is measured.
-        split: Which anchors: those that certify, or those that the rewind selects by.
-    """
-
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        anchors: AnchorSet,
-        pad_id: int,
-        epsilons: dict[str, float] | None = None,
-        split: str = "certify",
-    ) -> None:
-        self.anchors, self.pad_id, self.epsilons, self.seconds = anchors, pad_id, epsilons or {}, 0.0
-        self._split = split
-        self._answered: dict[str, tuple[torch.nn.Module, list[torch.Tensor]]] = {}
-        self.refer(model, anchors.groups)
-
-    def refer(self, model: PreTrainedModel, groups: Sequence[str]) -> None:
-        """Compare with this model on the groups that it answered."""
-        started = time.perf_counter()
-        head = copy.deepcopy(model.get_output_embeddings())
-        for group in groups:
-            states = answer_states(model, self._of(group), self.pad_id, f"Before, on {group} anchors")
-            self._answered[group] = head, states
-        self.seconds += time.perf_counter() - started
-
-    def under(self, epsilons: dict[str, float], anchors: AnchorSet) -> Certifier:
-        """The same answers under a budget; ``anchors`` may go on with groups that others answered."""
-        held = copy.copy(self)
-        held.anchors, held.epsilons, held._answered = anchors, epsilons, dict(self._answered)
-        return held
-
-    def _of(self, group: str) -> list[Anchor]:
-        return [self.anchors.anchors[i] for i in self.anchors.indices(group, self._split)]
-
-    def drifts(self, model: PreTrainedModel) -> dict[str, list[torch.Tensor]]:
-        """Per group and prompt, the exact drift of each answer token."""
-        return {group: self._drifts(model, group) for group in self._answered}
-
-    def drift(self, model: PreTrainedModel, group: str) -> GroupDrift:
-        """The exact drift of one group."""
-        return summarise(self._drifts(model, group))
-
-    def _drifts(self, model: PreTrainedModel, group: str) -> list[torch.Tensor]:
-        head_before, kept = self._answered[group]
-        head = model.get_output_embeddings()
-        found = answer_states(model, self._of(group), self.pad_id, f"Drift on {group}")
-        return [
-            exact_drift(before, head_before, states, head).cpu()
-            for before, states in zip(kept, found, strict=True)
-        ]
-
-    def certify(self, model: PreTrainedModel, alpha: float = 1.0, pull: float = 0.0) -> Certificate:
-        """The certificate of a tuned model."""
-        return self.summarise(self.drifts(model), alpha, pull)
-
-    def summarise(
-        self, drifts: dict[str, list[torch.Tensor]], alpha: float = 1.0, pull: float = 0.0
-    ) -> Certificate:
-        """The certificate that measured drifts amount to."""
-        groups = {group: summarise(per_prompt) for group, per_prompt in drifts.items()}
-        return Certificate(alpha, pull, groups, self.epsilons, self.anchors.sha256)

@@ -126,30 +126,26 @@ def measure_geometry(base: LocalModel, train: Sequence[Chat], anchors: AnchorSet
         anchors: Their train split is read.
     """
     rows = [base.renderer.encode(chat).input_ids for chat in train]
-    return geometry_of_rows(base.model, rows, anchors, int(base.tokenizer.pad_token_id))
+    return geometry_of_rows(base.model, rows, anchors)
 
 
-def geometry_of_rows(
-    model: PreTrainedModel, rows: Sequence[Sequence[int]], anchors: AnchorSet, pad_id: int
-) -> Geometry:
+def geometry_of_rows(model: PreTrainedModel, rows: Sequence[Sequence[int]], anchors: AnchorSet) -> Geometry:
     """As ``measure_geometry``, of a domain that is token ids already."""
-    domain = _moments(model, rows, pad_id, "the domain")
-    return Geometry(domain, anchor_moments(model, anchors, pad_id), model.device)
+    domain = _moments(model, rows, "the domain")
+    return Geometry(domain, anchor_moments(model, anchors), model.device)
 
 
-def anchor_moments(model: PreTrainedModel, anchors: AnchorSet, pad_id: int) -> Moments:
+def anchor_moments(model: PreTrainedModel, anchors: AnchorSet) -> Moments:
     """The inputs' second moments on the anchors' train split, every group counting alike."""
-    groups = [
-        _moments(model, _anchor_rows(anchors, group), pad_id, f"{group} anchors") for group in anchors.groups
-    ]
+    groups = [_moments(model, _anchor_rows(anchors, group), f"{group} anchors") for group in anchors.groups]
     return average(groups)
 
 
-def _moments(model: PreTrainedModel, rows: Sequence[Sequence[int]], pad_id: int, what: str) -> Moments:
+def _moments(model: PreTrainedModel, rows: Sequence[Sequence[int]], what: str) -> Moments:
     shuffled = random.Random(0).sample(rows, len(rows))
     before = accumulate((len(row) for row in shuffled), initial=0)
     chosen = [row for row, tokens in zip(shuffled, before, strict=False) if tokens < MOMENT_TOKENS]
-    return input_moments(model, linear_layers(model), chosen, pad_id, f"Inputs on {what}")
+    return input_moments(model, linear_layers(model), chosen, f"Inputs on {what}")
 
 
 def _anchor_rows(anchors: AnchorSet, group: str) -> list[list[int]]:

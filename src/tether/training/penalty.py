@@ -54,7 +54,7 @@ class Penalty(TrainerCallback):
             weight.grad.add_(pull, alpha=self._strength)
 
 
-def fisher(model: PreTrainedModel, anchors: AnchorSet, pad_id: int) -> dict[str, torch.Tensor]:
+def fisher(model: PreTrainedModel, anchors: AnchorSet) -> dict[str, torch.Tensor]:
     """The Fisher information's diagonal on the model's own answers: by weight, float32, with a mean of 1.
 
     The answers were sampled from the model (or are its greedy ones), so their squared gradients estimate it.
@@ -63,7 +63,7 @@ def fisher(model: PreTrainedModel, anchors: AnchorSet, pad_id: int) -> dict[str,
     totals = {name: torch.zeros_like(weight) for name, weight in model.named_parameters()}
     with task("Fisher information", len(chosen)) as progress:
         for index in chosen:
-            ids, answer = (part.to(model.device) for part in answer_batch([anchors.anchors[index]], pad_id))
+            ids, answer = (part.to(model.device) for part in answer_batch([anchors.anchors[index]]))
             logits, targets = logits_at(model, ids, ids.masked_fill(~answer, IGNORED))
             model.zero_grad()
             cross_entropy(logits.float(), targets, reduction="sum").backward()

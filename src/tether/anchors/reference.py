@@ -1,0 +1,117 @@
+"""What models think of their anchors' answers, which drift is measured against.
+
+Kept are the last hidden states, two bytes a dimension and token; the head makes the whole distribution of
+them again. So no second model is held, and drift is exact wherever it is looked at: in training, by the
+rewind, for the certificate.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from tether.anchors.anchors import SPLITS
+from tether.anchors.drift import GroupDrift, answer_states, divergence, summarise
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedModel
+
+    from tether.anchors.anchors import AnchorSet
+
+
+class Reference:
+    """The last hidden states of whoever answered the anchors, at every answer token.
+
+    Args:
+        anchors: The anchors.
+
+    Attributes:
+        anchors: The anchors.
+        seconds: What asking has taken.
+    """
+
+    def __init__(self, anchors: AnchorSet) -> None:
+        self.anchors, self.seconds = anchors, 0.0
+        self._heads: dict[str, torch.nn.Module] = {}
+        self._states: dict[int, torch.Tensor] = {}
+
+    def ask(
+        self, model: PreTrainedModel, splits: Sequence[str] = SPLITS, groups: Sequence[str] | None = None
+    ) -> Reference:
+        """Keep what a model thinks, before anything changes in it; of a group, what was asked last counts."""
+        started = time.perf_counter()
+        head = copy.deepcopy(model.get_output_embeddings())
+        for group in groups or self.anchors.groups:
+            self._heads[group] = head
+            for split in splits:  # each by itself, for with others it would be rounded otherwise
+                indices = self.anchors.indices(group, split)
+                answers = [self.anchors.anchors[index] for index in indices]
+                states = answer_states(model, answers, f"Before, on {group} anchors")
+                self._states |= zip(indices, states, strict=True)
+        self.seconds += time.perf_counter() - started
+        return self
+
+    def knows(self, split: str) -> bool:
+        """Whether a split has been asked about."""
+        return all(self.anchors.indices(group, split)[0] in self._states for group in self.anchors.groups)
+
+    def over(self, anchors: AnchorSet) -> Reference:
+        """The same thoughts on anchors that begin with these; others may be asked about the rest."""
+        wider = copy.copy(self)
+        wider.anchors, wider._heads, wider._states = anchors, dict(self._heads), dict(self._states)
+        return wider
+
+    @torch.no_grad()
+    def logits(self, index: int) -> torch.Tensor:
+        """(answer tokens, vocabulary) of an anchor."""
+        logits: torch.Tensor = self._heads[self.anchors.anchors[index].group](self._states[index])
+        return logits
+
+    def divergence(self, logits: torch.Tensor, indices: Sequence[int]) -> torch.Tensor:
+        """KL(reference || tuned) per token over the whole vocabulary.
+
+        Args:
+            logits: (answer tokens of these anchors, vocabulary) of the tuned model.
+            indices: The anchors, in the logits' order.
+
+        Returns:
+            (answer tokens,) float32, differentiable in ``logits``.
+        """
+        before = torch.cat([self.logits(index).to(logits.device) for index in indices])
+        return divergence(before, logits)
+
+    def nats(self) -> dict[str, float]:
+        """How unlikely each group's answers of the select split are found, mean nats per token."""
+        return {group: self._nats(self.anchors.indices(group, "select")) for group in self.anchors.groups}
+
+    def _nats(self, indices: Sequence[int]) -> float:
+        found = []
+        for index in indices:
+            logits = self.logits(index).float()
+            answer = torch.tensor(self.anchors.anchors[index].answer_ids, device=logits.device)
+            found.append(cross_entropy(logits, answer, reduction="none"))
+        return float(torch.cat(found).mean())
+
+    def drifts(self, model: PreTrainedModel, split: str = "certify") -> dict[str, list[torch.Tensor]]:
+        """Per group and prompt, the drift of each answer token."""
+        return {group: self._drifts(model, group, split) for group in self.anchors.groups}
+
+    def drift(self, model: PreTrainedModel, group: str, split: str) -> GroupDrift:
+        """The drift of one group on one split."""
+        return summarise(self._drifts(model, group, split))
+
+    @torch.inference_mode()
+    def _drifts(self, model: PreTrainedModel, group: str, split: str) -> list[torch.Tensor]:
+        indices = self.anchors.indices(group, split)
+        answers = [self.anchors.anchors[index] for index in indices]
+        head = model.get_output_embeddings()
+        found = answer_states(model, answers, f"Drift on {group}")
+        return [
+            self.divergence(head(states), [index]).cpu() for index, states in zip(indices, found, strict=True)
+        ]
