@@ -23,7 +23,7 @@ from tether.reading import Memory, Opening, Reading, backbone, pad
 from tether.turns import answer_turns, turn_losses
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -96,8 +96,12 @@ class LocalModel:
         label: str = "Generating",
         temperature: float = 0.0,
         seed: int = 0,
+        keep: Callable[[int, list[int]], None] | None = None,
     ) -> list[list[int]]:
-        """As ``generate``, but token ids; the end-of-turn token is kept where the model gave one."""
+        """As ``generate``, but token ids; the end-of-turn token is kept where the model gave one.
+
+        ``keep`` is given each answer and its prompt's place as soon as there is one.
+        """
         answers: list[list[int]] = [[] for _ in prompts]
         order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
         opening = Opening(self.model, prompts)
@@ -108,6 +112,9 @@ class LocalModel:
                 rows = order[start : start + together]
                 reading, logits = read_prompts(self, opening, [prompts[row] for row in rows])
                 decode(self, reading, logits, [answers[row] for row in rows], max_new_tokens, sampler)
+                if keep:
+                    for row in rows:
+                        keep(row, answers[row])
                 progress.advance(len(rows))
         return answers
 

@@ -121,6 +121,7 @@ def registry() -> list[Method]:
         penalties,
         replay,
         scaled,
+        sdft,
         spectral,
         tether,
         together,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,12 +21,14 @@ from tether.chatdata.rendering import Renderer
 from tether.environment import environment
 from tether.errors import UserError
 from tether.files import read_json, write_json
+from tether.hosted.kept import Kept
 from tether.inference import LocalModel
 from tether.methods.place import ALONE, Place
 from tether.training.batches import IGNORED, as_row
 from tether.training.geometry import measure_geometry
 from tether.training.loop import fit
 from tether.training.preference import as_pair
+from tether.training.rewriting import rewritten
 from tether.training.stack import stack
 from tether.training.weighting import kept_nats
 
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from tether.config import Training
     from tether.training.anchored import Anchoring
     from tether.training.cost import Cost
+    from tether.training.rewriting import Retold
     from tether.training.weighting import Weighting
 
 # The pilot's, and of the order that papers use for models of billions. A small model takes more (of a LoRA on
@@ -101,7 +105,16 @@ class Run:
     ) -> None:
         self.base, self.train, self.select, self.out, self.yes = base, train, select, out, yes
         self.settings, self.seed, self._anchors_folder, self.place = settings, seed, anchors_folder, place
+        self._retold: Retold | None = None
         self._data, self._asked = data, reference or (lambda: Reference(self._base_anchors))
+
+    def retold(self) -> Run:
+        """The same with targets in the words of the model that will be trained."""
+        live = self.live(bases.load_tuned(self.base, self.place.start))
+        kept = Kept(self.out / "checkpoints" / "rewritten.jsonl")
+        told = copy.copy(self)
+        told.train, told._retold = rewritten(live, self.train, kept)
+        return told
 
     @property
     def seen(self) -> dict[str, Any]:
@@ -113,6 +126,7 @@ class Run:
         }
         return {
             "data": data if self._data else None,
+            "retold": asdict(self._retold) if self._retold else None,
             "anchors": str(self._anchors_folder) if self._anchors_folder else None,
         }
 

@@ -111,10 +111,11 @@ def tether(
     eigenbasis: bool = True,
     white: bool = True,
     blind_to: str | None = None,
+    sdft: bool = False,
 ) -> Tuned:
     """The domain is learned in directions that the model's own answers leave free, under a drift budget."""
     return under_budget(
-        run,
+        run.retold() if sdft else run,
         Holding(
             budget=budget,
             pull=pull,
