@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
+from pydantic import Field
 
 from tether.methods.registry import method
 from tether.training.anchored import Anchoring, Constraint
@@ -18,6 +19,7 @@ from tether.training.geometry import Geometry
 from tether.training.preference import PreferenceLoss
 from tether.training.rewind import WHOLE, DialogueLoss, Rewind
 from tether.training.shaping import Shaping
+from tether.training.stopping import EarlyStop
 from tether.training.update import AdapterUpdate, WeightUpdate
 from tether.training.weighting import Weighting
 
@@ -56,6 +58,7 @@ class Holding:
         first_tokens: How much the first five tokens of an anchor's answer count in the loss.
         eigenbasis: Whether shaped steps are made in the eigenbasis of the domain's inputs.
         white: Whether a shaped LoRA begins with rows whose answers to the domain are white.
+        stop_every: Steps between looks at whether the domain's loss still pays for the drift; 0 never looks.
         blind_to: A group of anchors that neither training nor rewind looks at; it is certified all the same.
     """
 
@@ -68,6 +71,7 @@ class Holding:
     first_tokens: float = 1.0
     eigenbasis: bool = True
     white: bool = True
+    stop_every: int = 0
     blind_to: str | None = None
 
     def shaping(self, measured: Path, device: torch.device) -> Shaping:
@@ -110,6 +114,7 @@ def tether(
     first_tokens: float = 1.0,
     eigenbasis: bool = True,
     white: bool = True,
+    stop_every: Annotated[int, Field(ge=0)] = 0,
     blind_to: str | None = None,
     sdft: bool = False,
 ) -> Tuned:
@@ -126,6 +131,7 @@ def tether(
             first_tokens=first_tokens,
             eigenbasis=eigenbasis,
             white=white,
+            stop_every=stop_every,
             blind_to=blind_to,
         ),
         learning_rate,
@@ -160,6 +166,7 @@ def under_budget(
     shaping = holding.shaping(measured, model.device) if measured and holding.pull else None
     measuring = time.perf_counter() - started
     multipliers = Budget(held, **MULTIPLIER)
+    stop = EarlyStop(holding.stop_every, lambda now: domain_loss(run.live(now)), multipliers)
     tuned, cost, rate = run.fit(
         model,
         parametrisation,
@@ -167,7 +174,7 @@ def under_budget(
         rank=rank,
         alpha=alpha,
         anchoring=holding.anchoring(Constraint(multipliers, reference)),
-        callbacks=[shaping] if shaping else (),
+        callbacks=[*([shaping] if shaping else []), *([stop] if holding.stop_every else [])],
         beta=beta,
         weighting=weighting,
     )
@@ -189,6 +196,7 @@ def under_budget(
         cost,
         training_pull=holding.pull,
         multipliers=multipliers.curves(),
+        looks=stop.looks,
         **kept,
     )
 
