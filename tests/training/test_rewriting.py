@@ -10,7 +10,7 @@ import pytest
 from tether.chatdata.chats import Chat
 from tether.hosted.kept import Kept
 from tether.training import rewriting
-from tether.training.rewriting import keeps_facts, rewritten
+from tether.training.rewriting import rewritten, says_the_same
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,14 +25,15 @@ if TYPE_CHECKING:
         ("Your room at 14:30 is booked.", "It is booked for you: a room, at half past two.", False),
         ("I found the Grand Hotel in Rome.", "in rome there is the grand hotel", True),
         ("I found the Grand Hotel in Rome.", "There is a hotel in Rome.", False),
-        ("That is $210.50. Shall I?", "It costs 210.50 dollars.", True),
+        ("That is $210.50. Shall I book?", "Shall I? It costs 210.50 dollars.", True),
         ("Sure! Which city?", "In which city?", True),
-        ("I'm glad I could help.", "Happy to help.", True),
+        ("Which city, and for how many people?", "I'm sorry, but I can't help with that.", False),
+        ("I'm glad I could help.", "Glad to help.", True),
         ("Which city?", " ", False),
     ],
 )
 def test_a_text_that_loses_a_figure_or_a_name_is_not_taken(reference: str, text: str, kept: bool) -> None:
-    assert keeps_facts(reference, text) is kept
+    assert says_the_same(reference, text) is kept
 
 
 @pytest.fixture
@@ -70,17 +71,17 @@ def says(live: LocalModel, monkeypatch: pytest.MonkeyPatch, *answers: str) -> li
 def test_turns_are_learned_as_the_model_words_them_after_the_datas_own_history(
     live: LocalModel, chat: Chat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = says(live, monkeypatch, "where to?", "i have nothing in rome.")
+    asked = says(live, monkeypatch, "to which city?", "there is none in rome.")
     (told,), counts = rewritten(live, [chat], Kept(tmp_path / "kept.jsonl"))
     contents = [message["content"] for message in told.messages]
     assert contents == [
         "You book hotels.",
         "A room, please.",
-        "where to?",
+        "to which city?",
         "Rome.",
         "",
         "[]",
-        "i have nothing in rome.",
+        "there is none in rome.",
     ]
     assert (counts.turns, counts.rewritten) == (2, 2), "a call of a tool is not rewritten"
     assert "In which city?" in asked[0] and "A room, please." in asked[0]
@@ -92,7 +93,7 @@ def test_turns_are_learned_as_the_model_words_them_after_the_datas_own_history(
 def test_a_turn_that_loses_a_fact_or_has_no_end_stays_as_it_was(
     live: LocalModel, chat: Chat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    says(live, monkeypatch, "where to?", "there is nothing.")
+    says(live, monkeypatch, "to which city?", "there is nothing.")
     (told,), counts = rewritten(live, [chat], Kept(tmp_path / "kept.jsonl"))
     assert told.messages[-1] == chat.messages[-1]
     assert counts.rewritten == 1
@@ -106,10 +107,10 @@ def test_what_was_said_before_a_kill_is_not_asked_again(
     live: LocalModel, chat: Chat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = replace(chat, messages=chat.messages[:3])
-    says(live, monkeypatch, "where to?")
+    says(live, monkeypatch, "to which city?")
     rewritten(live, [first], Kept(tmp_path / "kept.jsonl"))
-    asked = says(live, monkeypatch, "i have nothing in rome.")
+    asked = says(live, monkeypatch, "there is none in rome.")
     (told,), counts = rewritten(live, [chat], Kept(tmp_path / "kept.jsonl"))
     assert len(asked) == 1
-    assert told.messages[2]["content"] == "where to?"
+    assert told.messages[2]["content"] == "to which city?"
     assert counts.rewritten == 2

@@ -2,8 +2,9 @@
 
 The model is shown each of the agent's turns and asked to say the same itself; what it says is learned in
 place of the data's wording, for it is nearer to what it would have said anyway. Where it leaves out a figure
-or a name, or does not come to an end, the data's own turn stays, as the paper keeps a reference whose answer
-the rewritten one misses. Calls of tools stay too. What went before a turn is always the data's.
+or a name or most other words, or does not come to an end, the data's own turn stays, as the paper keeps a
+reference whose answer the rewritten one misses. Calls of tools stay too. What went before a turn is always
+the data's.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ REQUEST = (
     "Give that answer in your own words. Keep every name and number, and say nothing else."
 )
 MOST_TOKENS = 128  # of a rewritten turn
+WORD, WORDS_KEPT = re.compile(r"[^\W\d]{4,}"), 0.5  # a small model answers many requests with a refusal
 # Whatever holds a digit, and words with a capital that do not begin a sentence; "I" is nobody's name.
 FACT = re.compile(r"\w*\d(?:[\w.,:/-]*\w)?|(?<![.!?:]\s)(?<!^)\b(?!I\b)[A-Z][\w-]+")
 
@@ -54,7 +56,7 @@ def rewritten(live: LocalModel, chats: Sequence[Chat], kept: Kept) -> tuple[list
     taken = {
         (number, turn): text
         for (number, turn), text in texts.items()
-        if keeps_facts(str(chats[number].messages[turn]["content"]), text)
+        if says_the_same(str(chats[number].messages[turn]["content"]), text)
     }
     told = [
         replace(chat, messages=tuple(_retold(m, taken.get((n, i))) for i, m in enumerate(chat.messages)))
@@ -63,10 +65,12 @@ def rewritten(live: LocalModel, chats: Sequence[Chat], kept: Kept) -> tuple[list
     return told, Retold(len(places), len(taken))
 
 
-def keeps_facts(reference: str, text: str) -> bool:
-    """Whether a text says something, and every figure and name of the reference."""
-    said = text.lower()
-    return bool(said.strip()) and all(fact.lower() in said for fact in FACT.findall(reference))
+def says_the_same(reference: str, text: str) -> bool:
+    """Whether a text has every figure and name of the reference, and half of its longer words."""
+    said, words = text.lower(), set(WORD.findall(reference.lower()))
+    kept = sum(word in said for word in words)
+    facts = all(fact.lower() in said for fact in FACT.findall(reference))
+    return bool(said.strip()) and facts and kept >= WORDS_KEPT * len(words)
 
 
 def _asked(chat: Chat, turn: int) -> Chat:
