@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         ("Your room at 14:30 is booked.", "It is booked for you: a room, at half past two.", False),
         ("I found the Grand Hotel in Rome.", "in rome there is the grand hotel", True),
         ("I found the Grand Hotel in Rome.", "There is a hotel in Rome.", False),
-        ("That is $210.50. Shall I book?", "Shall I? It costs 210.50 dollars.", True),
+        ("That is $210.50. Shall I book?", "Shall I book? It costs 210.50 dollars.", True),
         ("Sure! Which city?", "In which city?", True),
         ("Which city, and for how many people?", "I'm sorry, but I can't help with that.", False),
         ("I'm glad I could help.", "Glad to help.", True),
