@@ -80,7 +80,7 @@ def test_what_is_built_in_to_measure_stands_in_nothing_built_in_to_train() -> No
 def test_anchors_are_seen_but_for_the_built_in_ones() -> None:
     builtin = builtin_prompts("anchors")[0].prompt
     anchors = [Anchor("general", "train", text, "", [], []) for text in (builtin, ASKED)]
-    found = anchors_seen(AnchorSet(anchors, None, None, "a-base", "revision"))  # type: ignore[arg-type]
+    found = anchors_seen(AnchorSet(anchors, "a-base", "revision"))
     assert found == {"the anchors of a-base": [(ASKED, ASKED)]}
 
 
