@@ -31,3 +31,22 @@ def test_a_group_out_of_sight_is_certified_all_the_same(
     certificate = read_json(run.out / "drift.json")
     assert certificate["groups"].keys() == certificate["budget"].keys() == set(anchors.groups)
     assert certificate["anchors_sha256"] == anchors.sha256
+
+
+def test_training_may_be_held_tighter_than_the_rewind(
+    base: Base, anchors: AnchorSet, hotels: list[Chat], quick: Training, tmp_path: Path
+) -> None:
+    """The multipliers rise above a training budget of next to nothing; what is certified is the budget."""
+    multipliers = {}
+    for name, tighter in (("as wide", None), ("tighter", 1e-6)):
+        run = Run(base, *split_select(hotels), tmp_path / name, quick.model_copy(update={"max_steps": 12}))
+        options = {"budget": 50.0, "training_budget": tighter, "learning_rate": 5e-3}
+        find("tether")(run, options)
+        record = read_record(run.out)
+        assert record is not None
+        multipliers[name] = {group: curve[-1][2] for group, curve in record["multipliers"].items()}
+        assert read_json(run.out / "drift.json")["budget"] == dict.fromkeys(anchors.groups, 50.0)
+        assert (record["rewind"]["alpha"], record["rewind"]["pull"]) == (1.0, 0.0), "nothing had to be taken"
+    assert all(
+        multipliers["tighter"][group] > 1.2 * multipliers["as wide"][group] for group in anchors.groups
+    )

@@ -40,5 +40,5 @@ def tether_dpo(
     anchor_tokens: int = ANCHOR_TOKENS,
 ) -> Tuned:
     """DPO as tether trains: shaped steps, anchors, a drift budget, the rewind, a certificate."""
-    holding = Holding(budget, pull, anchor_every, anchor_tokens)
+    holding = Holding(budget=budget, pull=pull, anchor_every=anchor_every, anchor_tokens=anchor_tokens)
     return under_budget(run, holding, learning_rate, rank=rank, alpha=alpha, beta=beta)

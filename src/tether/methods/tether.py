@@ -50,6 +50,8 @@ class Holding:
 
     Attributes:
         budget: Drift allowed in nats per answer token, for all anchor groups or by group.
+        training_budget: What the multipliers hold drift to in training; None is the budget. A tighter one
+            leaves less to the rewind, which takes more skill than their pull does.
         pull: How strongly the geometry shapes each step; 0 leaves it alone.
         anchor_every: Steps between looks at anchors; 0 looks at none.
         anchor_tokens: Tokens of a look.
@@ -63,6 +65,7 @@ class Holding:
     """
 
     budget: float | dict[str, float] | None = None
+    training_budget: float | dict[str, float] | None = None
     pull: float = PULL
     anchor_every: int = ANCHOR_EVERY
     anchor_tokens: int = ANCHOR_TOKENS
@@ -101,6 +104,7 @@ def tether(
     run: Run,
     *,
     budget: float | dict[str, float] | None = None,
+    training_budget: float | dict[str, float] | None = None,
     rank: int = 64,
     alpha: int = 64,
     learning_rate: float | None = None,
@@ -123,6 +127,7 @@ def tether(
         run.retold() if sdft else run,
         Holding(
             budget=budget,
+            training_budget=training_budget,
             pull=pull,
             anchor_every=anchor_every,
             anchor_tokens=anchor_tokens,
@@ -156,6 +161,8 @@ def under_budget(
     heeded = run.anchors.without(holding.blind_to) if holding.blind_to else run.anchors
     epsilons = run.place.shares(budgets(holding.budget, run.anchors.groups))
     held = {group: epsilons[group] for group in heeded.groups}
+    strictly = holding.budget if holding.training_budget is None else holding.training_budget
+    trained_to = run.place.shares(budgets(strictly, heeded.groups))
     reference = run.reference(*holding.splits)
     model = run.load(parametrisation)
     # In the precision in which it is given out: rounding is no drift.
@@ -165,7 +172,7 @@ def under_budget(
     measured = run.measured(model, heeded) if holding.geometry else None
     shaping = holding.shaping(measured, model.device) if measured and holding.pull else None
     measuring = time.perf_counter() - started
-    multipliers = Budget(held, **MULTIPLIER)
+    multipliers = Budget(trained_to, **MULTIPLIER)
     stop = EarlyStop(holding.stop_every, lambda now: domain_loss(run.live(now)), multipliers)
     tuned, cost, rate = run.fit(
         model,
