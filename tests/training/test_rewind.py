@@ -88,3 +88,46 @@ def test_a_group_that_fits_is_not_looked_at_further_along() -> None:
     _, looks, _ = rewound({"tame": 0.5, "wild": 20.0}, best=1.0)
     assert len([place for group, place in looks if group == "tame"]) == 2  # the whole, and what is kept
     assert len([place for group, place in looks if group == "wild"]) == HALVINGS + 1
+
+
+class Pulled(Scaled):
+    """An update in two directions, of which a pull shrinks one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moved = torch.ones(2)
+
+    @contextmanager
+    def scaled(self, alpha: float, shape: Shape = as_it_is) -> Iterator[None]:
+        before = self.moved
+        self.moved = alpha * shape("layer", before)
+        yield
+        self.moved = before
+
+    def keep(self, alpha: float, shape: Shape = as_it_is) -> None:
+        self.moved = alpha * shape("layer", self.moved)
+
+
+@pytest.mark.parametrize(("shrunk", "better"), [(0, "pull"), (1, "scale")])
+def test_of_the_pull_and_the_plain_scale_the_one_that_costs_less_loss_is_taken(
+    shrunk: int, better: str
+) -> None:
+    """Drift is of the first direction and a little of the second, and the loss wants the second."""
+    update = Pulled()
+
+    class Geometry:
+        def held(self, name: str, moved: torch.Tensor, pull: float) -> torch.Tensor:
+            shrinking = torch.ones(2)
+            shrinking[shrunk] = 1 / (1 + pull)
+            return moved * shrinking
+
+    def drift(group: str) -> GroupDrift:
+        found = float(update.moved[0] ** 2 + 0.3 * update.moved[1] ** 2)
+        return GroupDrift(found, found, found, found, 1, 1)
+
+    geometry: Any = Geometry()
+    choice = Rewind(update, lambda: float((1 - update.moved[1]) ** 2), drift, {"a": 1.0}, geometry)()
+    assert (choice.pull > 0) == (better == "pull")
+    assert float(update.moved[0] ** 2 + 0.3 * update.moved[1] ** 2) <= 1
+    looked_at = {point.pull > 0 for point in choice.curve if 0 < point.alpha < 1 or point.pull}
+    assert looked_at == {True, False}, "both ways are in the record"
