@@ -1,14 +1,12 @@
 """Rewind: fine-tuning overshoots, so choose how much of the update to keep.
 
 Scaled to 0.4, an orthogonal update gained on both the task and general knowledge (PEFT-Arena,
-arXiv:2605.28819); the domain loss is flat where the drift is steep. It is flatter still where the pull of
-training/geometry.py gives up first what the anchors' directions carry, and only where the strongest pull does
-not do is the rest scaled down; but an update whose every step was shaped so has little there left to give. So
-two paths are gone back, the plain scale and that one. On each the first place whose drift surely fits the
-budget is found by halving; of the two, and of a few scales from there, the one with the least domain loss on
-dialogues kept aside is taken. What the domain loss is, its caller says: of dialogues, or of a trainer's own
-rows. So with drift: nats per token on the select split, exact as the certificate's, or how far a denoiser's
-outputs moved.
+arXiv:2605.28819); the domain loss is flat where the drift is steep. It is flatter still along the path taken
+here: the pull of training/geometry.py gives up first what the anchors' directions carry, and only where the
+strongest pull does not do is the rest scaled down. The first place on the path whose drift surely fits the
+budget is found by halving; of a few scales there, the one with the least domain loss on dialogues kept aside
+is taken. What the domain loss is, its caller says: of dialogues, or of a trainer's own rows. So with drift:
+nats per token on the select split, exact as the certificate's, or how far a denoiser's outputs moved.
 
 Looking is what costs. Along the path drift falls, so a group that fits at one place is not looked at further
 along, and the first group that does not fit, most likely the one that did not last time, settles a place.
@@ -16,7 +14,6 @@ along, and the first group that does not fit, most likely the one that did not l
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +21,7 @@ from tether.progress import say
 from tether.training.update import as_it_is
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from tether.anchors.drift import GroupDrift
     from tether.chatdata.chats import Chat
@@ -75,9 +72,6 @@ class Choice:
         return asdict(self)
 
 
-Path = Callable[[float], tuple[float, float]]
-"""Scale and pull by the share of the way: at 0 the whole update, at 1 none."""
-
 WHOLE = Choice(1.0, 0.0, [])
 """What is kept where nothing is rewound."""
 
@@ -107,10 +101,8 @@ class Rewind:
     def __call__(self) -> Choice:
         """Find the scale and make the scaled update the update."""
         curve = [self._completed(Point(1.0, 0.0, {}, fits=True))]
-        places = [(1.0, 0.0)]
-        if not curve[0].fits:
-            places = [self._first_that_fits(curve, path) for path in self._paths]
-        pull, judged = min(((pull, self._judged(alpha, pull)) for alpha, pull in places), key=_least)
+        alpha, pull = (1.0, 0.0) if curve[0].fits else self._first_that_fits(curve)
+        judged = self._judged(alpha, pull)
         best = min(judged, key=judged.__getitem__)
         looked_at = {(point.alpha, point.pull): point for point in curve}
         for share, loss in judged.items():
@@ -134,25 +126,27 @@ class Rewind:
             least = loss
         return judged
 
-    def _first_that_fits(self, curve: list[Point], path: Path) -> tuple[float, float]:
-        """Halve a path between a place that does not fit and one that does; its end is the base."""
+    def _first_that_fits(self, curve: list[Point]) -> tuple[float, float]:
+        """Halve the path between a place that does not fit and one that does; its end is the base."""
         low, high = 0.0, 1.0
         order = sorted(self.epsilons, key=lambda group: -bound(curve[0].drift[group]) / self.epsilons[group])
         fitted = {group: 0.0 if self._fits(group, curve[0].drift[group]) else 1.0 for group in order}
         for _ in range(HALVINGS):
             middle = (low + high) / 2
-            point = self._point(*path(middle), [group for group in order if fitted[group] > middle])
+            point = self._point(*self._place(middle), [group for group in order if fitted[group] > middle])
             fitted |= {group: middle for group, drift in point.drift.items() if self._fits(group, drift)}
             if not point.fits:  # by the last that was looked at
                 order.sort(key=lambda group: group != list(point.drift)[-1])
             curve.append(point)
             low, high = (low, middle) if point.fits else (middle, high)
-        return path(high)
+        return self._place(high)
 
-    @property
-    def _paths(self) -> list[Path]:
-        """The plain scale, and with a geometry its pull first."""
-        return [plain] if self._geometry is None else [pulled, plain]
+    def _place(self, way: float) -> tuple[float, float]:
+        """Scale and pull at a place of the path: 0 is the whole update, 1 is none."""
+        if self._geometry is None:
+            return 1 - way, 0.0
+        pull = LEAST_PULL * (MOST_PULL / LEAST_PULL) ** min(1.0, way / PULLED)
+        return min(1.0, (1 - way) / (1 - PULLED)), pull
 
     def _point(self, alpha: float, pull: float, groups: Iterable[str]) -> Point:
         """A place as these groups see it, up to the first that does not fit."""
@@ -195,22 +189,6 @@ class DialogueLoss:
         """Nats per token of the agent's turns, of the model as it stands."""
         losses = model.chat_losses(self._chats)
         return sum(nats for nats, _ in losses) / sum(tokens for _, tokens in losses)
-
-
-def plain(way: float) -> tuple[float, float]:
-    """The plain path."""
-    return 1 - way, 0.0
-
-
-def pulled(way: float) -> tuple[float, float]:
-    """The pull of the geometry first, and the scale after it."""
-    pull = LEAST_PULL * (MOST_PULL / LEAST_PULL) ** min(1.0, way / PULLED)
-    return min(1.0, (1 - way) / (1 - PULLED)), pull
-
-
-def _least(judged: tuple[float, dict[float, float]]) -> float:
-    """The least domain loss of the scales judged at a pull."""
-    return min(judged[1].values())
 
 
 def bound(drift: GroupDrift) -> float:
