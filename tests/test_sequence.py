@@ -147,6 +147,7 @@ def test_the_anchors_of_a_domain_are_its_own_models_answers(
     found = learned_anchors(Learned("hotels", folder, chats), base)
     try:
         assert {anchor.group for anchor in found.anchors} == {"hotels"}
+        assert found.nats.keys() == {"hotels"}, "a trainer of one's own knows the model again by it"
         model = bases.load_tuned(base, folder)
         reference = Reference(found).ask(model)
         likeliest = torch.cat([reference.logits(i).argmax(-1) for i in range(len(found.anchors))])

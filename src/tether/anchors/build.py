@@ -83,12 +83,7 @@ def build_anchors(
         seed=settings.seed,
     )
     chats = answer(asked)
-    return recognised(model, joined([chats, answer(plain_texts(model, chats, settings.text))]))
-
-
-def recognised(model: LocalModel, anchors: AnchorSet) -> AnchorSet:
-    """Add by what the model that answered is known again."""
-    return replace(anchors, nats=Reference(anchors).ask(model.model, ("select",)).nats())
+    return joined([chats, answer(plain_texts(model, chats, settings.text))])
 
 
 def plain_texts(model: LocalModel, chats: AnchorSet, sizes: Mapping[str, int]) -> list[Asked]:
@@ -126,7 +121,7 @@ def answered(
     temperature: float,
     seed: int = 0,
 ) -> AnchorSet:
-    """Let a model answer; the arguments as in ``AnchorSettings``."""
+    """Let a model answer, and note by what it is known again; the arguments as in ``AnchorSettings``."""
     answers = model.generate_ids(
         [one.ids for one in asked],
         max_new_tokens=answer_tokens,
@@ -145,7 +140,8 @@ def answered(
         )
         for one, answer in zip(asked, answers, strict=True)
     ]
-    return AnchorSet(anchors, model.name, revision)
+    found = AnchorSet(anchors, model.name, revision)
+    return replace(found, nats=Reference(found).ask(model.model, ("select",)).nats())
 
 
 def _prompts(model: LocalModel, settings: AnchorSettings) -> list[tuple[str, str, str]]:
