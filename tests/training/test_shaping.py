@@ -124,7 +124,7 @@ def test_turning_and_turning_back_shapes_as_the_filter_alone(
 ) -> None:
     made = filters(geometry, pull)
     made.keep(tmp_path / "filters.safetensors")
-    kept = Filters.kept(tmp_path / "filters.safetensors")
+    kept = Filters.kept(tmp_path / "filters.safetensors", torch.device("cpu"))
     assert set(kept.turns) == set(kept.shapes) == set(geometry.domain)
     for name in kept.shapes:
         assert torch.equal(kept.shapes[name], made.shapes[name])
@@ -133,6 +133,18 @@ def test_turning_and_turning_back_shapes_as_the_filter_alone(
         alone = update @ geometry.filter(name, pull)
         there_and_back = kept.shaped(name, kept.turned(name, update))
         assert (there_and_back - alone).norm() <= 0.02 * alone.norm(), name
+
+
+def test_another_device_than_the_processor_holds_all_filters_each_shared_one_once(
+    geometry: Geometry, tmp_path: Path
+) -> None:
+    filters(geometry, 1.0).keep(tmp_path / "filters.safetensors")
+    held = Filters.kept(tmp_path / "filters.safetensors", torch.device("meta"))
+    assert {
+        one.device.type for kind in (held.turns, held.shapes, held.energies) for one in kind.values()
+    } == {"meta"}
+    first = "model.layers.0.self_attn."
+    assert held.turns[first + "q_proj"] is held.turns[first + "v_proj"]
 
 
 def test_the_optimizer_works_where_the_domains_inputs_do_not_correlate(geometry: Geometry) -> None:

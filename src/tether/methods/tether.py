@@ -82,7 +82,7 @@ class Holding:
         file = measured.with_name("filters.safetensors")
         if not file.exists():  # the optimizer of a run that goes on has worked in these very coordinates
             filters(Geometry.load(measured, device), self.pull).keep(file)
-        return Shaping(Filters.kept(file), self.eigenbasis, self.white)
+        return Shaping(Filters.kept(file, device), self.eigenbasis, self.white)
 
     @property
     def splits(self) -> list[str]:

@@ -75,9 +75,13 @@ class Filters:
         keep(path, {"turn": dict(self.turns), "shape": dict(self.shapes), "energy": dict(self.energies)})
 
     @classmethod
-    def kept(cls, path: Path) -> Filters:
-        """What ``keep`` wrote, each layer's read when it is due."""
-        return cls(Kept(path, "turn"), Kept(path, "shape"), Kept(path, "energy"))
+    def kept(cls, path: Path, device: torch.device) -> Filters:
+        """What ``keep`` wrote: for a processor each layer's is read when it is due, a GPU holds them all.
+
+        Reading the embedded model's takes 0.3 s, which is long for a step on a GPU.
+        """
+        kinds = [Kept(path, kind) for kind in ("turn", "shape", "energy")]
+        return cls(*kinds) if device.type == "cpu" else cls(*(kind.all(device) for kind in kinds))
 
 
 def filters(geometry: Geometry, pull: float) -> Filters:

@@ -72,7 +72,7 @@ class Kept(Mapping[str, "torch.Tensor"]):
     def __len__(self) -> int:
         return len(self._owners)
 
-    def all(self) -> Moments:
-        """All of them in memory, each shared one once."""
-        read = {owner: self[owner] for owner in dict.fromkeys(self._owners.values())}
+    def all(self, device: torch.device | str = "cpu") -> Moments:
+        """All of them in a device's memory, each shared one once."""
+        read = {owner: self[owner].to(device) for owner in dict.fromkeys(self._owners.values())}
         return {name: read[owner] for name, owner in self._owners.items()}
