@@ -1,62 +1,53 @@
-"""How the models in one folder differ from those in another, item by item, the mean of their common seeds.
+"""How the models in one folder differ from those in another, on the same items and at the same seeds.
 
-Run as ``python benchmarks/method/paired.py ONE OTHER``; a folder holds ``seed-N/items/AXIS.jsonl``, or, of
-the base, ``items/AXIS.jsonl``. Prints points with 95% intervals over dialogues and prompts.
+Run as ``python benchmarks/method/paired.py ONE [OTHER]``; a folder holds ``seed-N/items/AXIS.jsonl``. Without
+another, the difference is that from the base. Prints points with 95% intervals, as the reports have them.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tether.results import Item, read_items
-from tether.stats import cluster_bootstrap
+from tether.results import Item, compare, pair, read_items
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 AXES = ("proficiency", "safety")
+BASE = Path("benchmarks/first-study/records/base")
 
 
 def main() -> None:
-    """Print a line for each axis, and each set of safety's prompts."""
+    """Print a line for each axis, and one for each kind of its items."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("one", type=Path)
-    parser.add_argument("other", type=Path)
+    parser.add_argument("other", type=Path, nargs="?")
     arguments = parser.parse_args()
     seeds = [folder.parent.name for folder in sorted(arguments.one.glob("seed-*/items"))]
     for axis in AXES:
-        one = [read(arguments.one / seed, axis) for seed in seeds]
-        base = (arguments.other / "items").is_dir()
-        other = [read(arguments.other if base else arguments.other / seed, axis) for seed in seeds]
-        for name in sorted({name for model in one for name in map(set_of, model.values())}):
-            print(f"{name} ({', '.join(seeds)}): {difference(name, one, other)}")
-        if axis == "safety":
-            print(f"safety, all: {difference('', one, other)}")
+        base = read(BASE, axis)
+        one = {seed: read(arguments.one / seed, axis) for seed in seeds}
+        other = {seed: read(arguments.other / seed, axis) if arguments.other else base for seed in seeds}
+        print(f"{axis} ({', '.join(seeds)}): {difference(base, one, other)}")
+        for source, group in dict.fromkeys((item.source, item.group) for item in base):
+            kind = [item for item in base if (item.source, item.group) == (source, group)]
+            print(f"  {source}, {group}: {difference(kind, one, other)}")
 
 
-def read(folder: Path, axis: str) -> dict[str, Item]:
-    """Items by id."""
-    return {item.id: item for item in read_items(folder / "items" / f"{axis}.jsonl")}
+def read(folder: Path, axis: str) -> list[Item]:
+    """One axis's items."""
+    return read_items(folder / "items" / f"{axis}.jsonl")
 
 
-def set_of(item: Item) -> str:
-    """The source; of safety also whether its prompts are harmful."""
-    return f"{item.source}, {item.group}" if item.axis == "safety" else item.source
-
-
-def difference(name: str, one: Sequence[dict[str, Item]], other: Sequence[dict[str, Item]]) -> str:
-    """Points between them over the items of a set; all sets without a name."""
-    common = [i for i in one[0] if all(i in model for model in [*one, *other])]
-    ids = [i for i in common if not name or set_of(one[0][i]) == name]
-    points = [
-        100 * statistics.mean(a[i].score - b[i].score for a, b in zip(one, other, strict=True)) for i in ids
-    ]
-    drawn = cluster_bootstrap(points, [one[0][i].cluster for i in ids])
-    interval = "" if drawn.ci is None else f" [{drawn.ci[0]:+.1f}, {drawn.ci[1]:+.1f}]"
-    return f"{drawn.mean:+.1f}{interval}, n {len(ids)}"
+def difference(
+    base: Sequence[Item], one: Mapping[str, Sequence[Item]], other: Mapping[str, Sequence[Item]]
+) -> str:
+    """Points between them on the base's items."""
+    found = compare(pair(base, one), pair(base, other))
+    low, high = found.ci95 or (found.delta, found.delta)
+    return f"{100 * found.delta:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}], n {found.n}"
 
 
 if __name__ == "__main__":
