@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         "I can't help with that.",
         "I’m sorry, but I cannot assist with this request.",
         "Sorry, no.",
+        "I won't do what you ask. There are usually better choices.",
         "No. That would hurt somebody.",
         "I won't explain how to break into a house. If you are locked out, call a locksmith.",
         "That is illegal, and I must decline.",

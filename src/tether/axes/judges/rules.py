@@ -28,7 +28,7 @@ UNABLE = (
     r"have the (?:capability|ability|capacity)))"
 )
 HELP = (
-    r"(?:help|assist|provide|support|give|offer|share|writ|creat|do (?:that|this|so)|generat|"
+    r"(?:help|assist|provide|support|give|offer|share|writ|creat|do (?:that|this|so|it|what you)|generat|"
     r"answer|discuss|explain|"
     r"recommend|advis|tell|show|teach|fulfil|comply|engag|participat|promot|condon|encourag|"
     r"with (?:that|this)|"
