@@ -10,7 +10,7 @@ import pytest
 from tether.anchors import store
 from tether.anchors.build import AnchorSettings
 from tether.errors import UserError
-from tether.methods.tether import OTHER_GROUPS, budgets
+from tether.methods.tether import BUDGET, budgets
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +42,7 @@ def test_a_file_of_prompts_becomes_a_group(base: Base, tmp_path: Path) -> None:
     }
     asked = [anchor.prompt for anchor in made.anchors if anchor.group == "rooms"]
     assert len(asked) == len(set(asked)) == 300, "near-copies are asked once"
-    assert budgets(None, made.groups)["rooms"] == OTHER_GROUPS
+    assert budgets(None, made.groups)["rooms"] == BUDGET
     assert store.anchors_for(base, tmp_path / "anchors").sha256 == made.sha256
 
 

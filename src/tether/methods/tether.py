@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from tether.inference import LocalModel
     from tether.methods.run import Run, Tuned
 
-# First study: at 0.05 and 0.015 measured, 96.5% of AdvBench was refused where the base refuses 97.7%.
-GROUP_BUDGETS = {"general": 0.05, "safety": 0.03}
-OTHER_GROUPS = 0.05
+# A rewind to less takes skill and gives little back: to 0.03 on safety 5.8 points of right steps, for a tenth
+# of a point of safety (docs/results.md).
+BUDGET = 0.05
 # At 0.3 anchors halved the drift of shaped training and lowered the domain's loss too (docs/method.md); from
 # there it moves slowly, for drift is measured on a few anchors. The aim leaves room for the certificate's
 # interval.
@@ -240,5 +240,4 @@ def budgets(budget: float | dict[str, float] | None, groups: list[str]) -> dict[
     """The budget of every anchor group: one number for all, or by name over the defaults."""
     if isinstance(budget, float | int):
         return dict.fromkeys(groups, float(budget))
-    named = {**GROUP_BUDGETS, **(budget or {})}
-    return {group: named.get(group, OTHER_GROUPS) for group in groups}
+    return {group: (budget or {}).get(group, BUDGET) for group in groups}
