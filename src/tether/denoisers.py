@@ -21,14 +21,14 @@ from safetensors.torch import save
 from tether import bases
 from tether.anchors.anchors import SPLITS
 from tether.anchors.drift import GroupDrift, summarise
-from tether.anchors.moments import average, gathering
+from tether.anchors.moments import gathering
 from tether.anchors.trajectories import Trajectory, change, changes, predicted, remembered
 from tether.errors import UserError
 from tether.methods.tether import ANCHOR_EVERY, MULTIPLIER, PULL
 from tether.training.budget import Budget
 from tether.training.certificate import Certificate
 from tether.training.filters import filters
-from tether.training.geometry import Geometry
+from tether.training.measured import Measured
 from tether.training.rewind import Rewind
 from tether.training.shaping import Shaping
 from tether.training.update import AdapterUpdate, check_plain_lora, input_weights, linear_layers
@@ -92,14 +92,14 @@ class HeldDenoiser:
             self._anchors = {
                 group: [remembered(model, inputs) for inputs in given] for group, given in anchors.items()
             }
-            self._geometry = self._measure(domain)
+            self._measured = self._measure(domain)
         self._drawn = {
             (group, split): _drawn(self._split(group, split), f"{seed} {group} {split}")
             for group in anchors
             for split in ("train", "select")
         }
         if pull:
-            shaping = Shaping(filters(self._geometry, pull))
+            shaping = Shaping(filters(self._measured.geometry(), pull))
             shaping.begin(model)
             optimizer.register_step_pre_hook(lambda *_: shaping.before_step())
             optimizer.register_step_post_hook(lambda *_: shaping.after_step())
@@ -127,7 +127,7 @@ class HeldDenoiser:
                 domain_loss,
                 lambda group: self._drift(group, "select"),
                 self.epsilons,
-                self._geometry,
+                self._measured,
             )
             self.choice = rewind()
             drift = {group: self._drift(group, "certify") for group in self._anchors}
@@ -155,13 +155,13 @@ class HeldDenoiser:
     def _drift(self, group: str, split: str) -> GroupDrift:
         return summarise(changes(self.model, self._split(group, split)))
 
-    def _measure(self, domain: Iterable[Inputs]) -> Geometry:
-        groups = []
+    def _measure(self, domain: Iterable[Inputs]) -> Measured:
+        groups = {}
         for group in self._anchors:
             parts = (part for trajectory in self._split(group, "train") for part in trajectory.parts())
-            groups.append(self._moments(part.inputs for part in parts))
+            groups[group] = self._moments(part.inputs for part in parts)
         device = next(self.model.parameters()).device
-        return Geometry(self._moments(domain), average(groups), device)
+        return Measured(self._moments(domain), groups, device)
 
     @torch.no_grad()
     def _moments(self, given: Iterable[Inputs]) -> Moments:

@@ -28,7 +28,7 @@ from tether.training.anchored import Anchored, Anchoring, Constraint
 from tether.training.budget import Budget
 from tether.training.certificate import Certificate
 from tether.training.filters import filters
-from tether.training.geometry import MOMENT_TOKENS, geometry_of_rows
+from tether.training.measured import MOMENT_TOKENS, measure_rows
 from tether.training.rewind import SELECT_TOKENS, Rewind, first_rows
 from tether.training.shaping import Shaping
 from tether.training.update import AdapterUpdate, WeightUpdate, check_plain_lora, is_adapted
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel
 
-    from tether.training.geometry import Geometry
+    from tether.training.measured import Measured
     from tether.training.rewind import Choice
     from tether.training.update import Update
 
@@ -47,10 +47,10 @@ KEPT_ASIDE = 0.1  # of the rows, where there is no eval_dataset
 
 
 @dataclass(frozen=True)
-class _Measured:
+class _Before:
     """What must be seen of a base while the model still is it; ``weights`` where all of them are trained."""
 
-    geometry: Geometry
+    inputs: Measured
     weights: WeightUpdate | None
 
 
@@ -98,7 +98,7 @@ class Held(Anchored):
         self.epsilons, self.pull = budgets(budget, self.anchors.groups), pull
         self.certificate: Certificate | None = None
         self.choice: Choice | None = None
-        self._measured: _Measured | None = None
+        self._before: _Before | None = None
         if eval_dataset is None:
             train_dataset, eval_dataset = _split(train_dataset)
         self.reference = Reference(self.anchors)
@@ -133,12 +133,12 @@ class Held(Anchored):
             raise UserError(
                 "this trainer's model has been trained and rewound", fix="make a new trainer to train more"
             )
-        if self._measured is None:
-            self._measured = self._measure()
+        if self._before is None:
+            self._before = self._measure()
             if self.pull:
-                self.add_callback(Shaping(filters(self._measured.geometry, self.pull)))
+                self.add_callback(Shaping(filters(self._before.inputs.geometry(), self.pull)))
         output = super().train(*args, **kwargs)
-        self._hold(self._measured)
+        self._hold(self._before)
         return output
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -148,12 +148,12 @@ class Held(Anchored):
             about = bases.Base(self.anchors.base, self.anchors.base, self.anchors.revision)
             self.certificate.write(Path(output_dir or self.args.output_dir), about)
 
-    def _measure(self) -> _Measured:
+    def _measure(self) -> _Before:
         model = self._quiet()
         self._check_anchors(self.reference.ask(model).nats())
         rows = self._rows(self.train_dataset.shuffle(seed=0), MOMENT_TOKENS)
-        return _Measured(
-            geometry_of_rows(model, rows, self.anchors),
+        return _Before(
+            measure_rows(model, rows, self.anchors),
             None if is_adapted(model) else WeightUpdate(model),
         )
 
@@ -169,10 +169,10 @@ class Held(Anchored):
                     fix="give the anchors of this very model, as `tether anchors` makes them",
                 )
 
-    def _hold(self, measured: _Measured) -> None:
+    def _hold(self, before: _Before) -> None:
         """Rewind the update and certify what is kept."""
         model = self._quiet()
-        update: Update = measured.weights.trained() if measured.weights else AdapterUpdate(model)
+        update: Update = before.weights.trained() if before.weights else AdapterUpdate(model)
         given: Any = self.eval_dataset
         aside = next(iter(given.values())) if isinstance(given, dict) else given
         judged_on = aside.take(len(self._rows(aside, SELECT_TOKENS)))
@@ -181,7 +181,7 @@ class Held(Anchored):
             lambda: self._loss_on(judged_on),
             partial(self.reference.drift, model, split="select"),
             self.epsilons,
-            measured.geometry,
+            before.inputs,
         )
         self.choice = rewind()
         drifts, sha256 = self.reference.drifts(model), self.anchors.sha256

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tether.training.batches import as_row
-from tether.training.geometry import LARGEST, Geometry, measure_geometry
+from tether.training.geometry import LARGEST, Geometry
+from tether.training.measured import measure
 from tether.training.update import linear_layers
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def test_the_bound_on_the_size_binds_and_costs_little(pull: float) -> None:
 @pytest.mark.parametrize("pull", [0.3, 3.0])
 def test_so_it_is_in_a_model(live: LocalModel, hotels: list[Chat], anchors: AnchorSet, pull: float) -> None:
     """Of the first gradient of every layer."""
-    geometry = measure_geometry(live, hotels, anchors)
+    geometry = measure(live, hotels, anchors).geometry()
     rows = [as_row(live.renderer.encode(chat)) for chat in hotels[:4]]
     for row in rows:
         ids, labels = torch.tensor([row["input_ids"]]), torch.tensor([row["labels"]])

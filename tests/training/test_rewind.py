@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tether.anchors.drift import GroupDrift
+from tether.training.measured import Measured
 from tether.training.rewind import CAUTION, HALVINGS, SHARES, Rewind
 from tether.training.update import as_it_is
 
@@ -82,6 +83,47 @@ def test_the_rewind_takes_what_fits_by_a_hair_or_a_share_of_it_and_looks_at_noth
     assert points[choice.alpha].drift.keys() == points[1.0].drift.keys() == drifts.keys()
     assert points[choice.alpha].fits
     assert points[1.0].fits == (max(drifts.values()) <= 1)
+
+
+class Row:
+    """An update of one layer, of whose inputs each group of anchors uses its own."""
+
+    def __init__(self) -> None:
+        self.whole = self.now = torch.ones(1, 3)
+
+    @contextmanager
+    def scaled(self, alpha: float, shape: Shape = as_it_is) -> Iterator[None]:
+        before, self.now = self.now, alpha * shape("layer", self.whole)
+        yield
+        self.now = before
+
+    def keep(self, alpha: float, shape: Shape = as_it_is) -> None:
+        self.now = alpha * shape("layer", self.whole)
+
+
+@pytest.mark.parametrize(
+    ("drifts", "left"),
+    [
+        ({"wild": 20.0, "tame": 0.5}, (20**-0.5, 1.0)),  # what moved nothing too far is kept whole
+        ({"wild": 20.0, "tame": 20.0}, (20**-0.5, 20**-0.5)),
+        ({"wild": 20.0, "tame": 1.01}, (20**-0.5, 1.01**-0.5)),
+    ],
+)
+def test_the_pull_is_at_the_groups_that_do_not_fit(
+    drifts: dict[str, float], left: tuple[float, float]
+) -> None:
+    update, inputs = Row(), dict(zip(drifts, torch.eye(3), strict=False))
+
+    def drift(group: str) -> GroupDrift:
+        moved = drifts[group] * float(update.now @ inputs[group]) ** 2
+        return GroupDrift(moved, moved, moved, moved, 1, 1)
+
+    groups = {group: {"layer": torch.diag(used)} for group, used in inputs.items()}
+    measured = Measured({"layer": torch.eye(3)}, groups)
+    choice = Rewind(update, lambda: -float(update.now.sum()), drift, dict.fromkeys(drifts, 1.0), measured)()
+    wild, tame, free = update.now[0].tolist()
+    assert (wild, tame, free) == pytest.approx((*left, 1.0), rel=0.15)
+    assert sum(choice.weights.values()) == pytest.approx(1.0)
 
 
 def test_a_group_that_fits_is_not_looked_at_further_along() -> None:

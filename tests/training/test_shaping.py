@@ -10,8 +10,8 @@ from tether import bases
 from tether.inference import LocalModel
 from tether.training.batches import as_row
 from tether.training.filters import Filters, filters
-from tether.training.geometry import Geometry, measure_geometry
 from tether.training.loop import fit
+from tether.training.measured import Measured, measure
 from tether.training.shaping import Shaping
 from tether.training.update import input_weights, linear_layers
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tether.bases import Base
     from tether.chatdata.chats import Chat
     from tether.config import Training
+    from tether.training.geometry import Geometry
 
 LORA = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
 
@@ -46,7 +47,7 @@ def train(base: Base, hotels: list[Chat], settings: Training, out: Path, **more:
 
 @pytest.fixture
 def geometry(live: LocalModel, hotels: list[Chat], anchors: AnchorSet) -> Geometry:
-    return measure_geometry(live, hotels, anchors)
+    return measure(live, hotels, anchors).geometry()
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_all_weights_under_a_pull_of_nothing_train_as_without_it(
     base: Base, hotels: list[Chat], quick: Training, anchors: AnchorSet, tmp_path: Path
 ) -> None:
     live = LocalModel(bases.load_model(base, torch.float32), bases.load_tokenizer(base))
-    free = Shaping(filters(measure_geometry(live, hotels, anchors), 0.0), eigenbasis=False)
+    free = Shaping(filters(measure(live, hotels, anchors).geometry(), 0.0), eigenbasis=False)
     shaped = dict(train(base, hotels, quick, tmp_path / "s", callbacks=[free]).named_parameters())
     plain = dict(train(base, hotels, quick, tmp_path / "p").named_parameters())
     for name, before in live.model.named_parameters():
@@ -104,9 +105,13 @@ def test_all_weights_under_a_pull_of_nothing_train_as_without_it(
         assert (shaped[name] - plain[name]).norm() <= 0.05 * move.norm(), name
 
 
-def test_a_geometry_is_read_as_it_was_written(geometry: Geometry, live: LocalModel, tmp_path: Path) -> None:
-    geometry.save(tmp_path / "geometry.safetensors")
-    read = Geometry.load(tmp_path / "geometry.safetensors")
+def test_what_was_measured_is_read_as_it_was_written(
+    live: LocalModel, hotels: list[Chat], anchors: AnchorSet, geometry: Geometry, tmp_path: Path
+) -> None:
+    measure(live, hotels, anchors).save(tmp_path / "measured.safetensors")
+    kept = Measured.load(tmp_path / "measured.safetensors")
+    assert list(kept.groups) == anchors.groups
+    read = kept.geometry()
     assert set(read.domain) == set(read.anchors) == set(linear_layers(live.model)) - {"lm_head"}
     for name in geometry.domain:
         assert torch.equal(read.domain[name], geometry.domain[name])

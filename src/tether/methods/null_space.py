@@ -9,7 +9,7 @@ from peft import LoraConfig
 
 from tether.methods.peft_adapters import CAUSAL, adapted
 from tether.methods.registry import method
-from tether.training.geometry import anchor_moments
+from tether.training.measured import anchor_moments
 from tether.training.starts import NullSpace
 
 if TYPE_CHECKING:

@@ -25,8 +25,8 @@ from tether.hosted.kept import Kept
 from tether.inference import LocalModel
 from tether.methods.place import ALONE, Place
 from tether.training.batches import IGNORED, as_row
-from tether.training.geometry import measure_geometry
 from tether.training.loop import fit
+from tether.training.measured import measure
 from tether.training.preference import as_pair
 from tether.training.rewriting import rewritten
 from tether.training.stack import stack
@@ -226,13 +226,13 @@ class Run:
         return tuned, cost, rate
 
     def measured(self, model: PreTrainedModel, anchors: AnchorSet) -> Path:
-        """The file of the domain's and these anchors' geometry as ``model``, before training, sees it.
+        """The file of what ``model``, before training, reads of the domain and of these anchors.
 
         It lies with the checkpoints, so that a run that goes on need not measure again.
         """
-        file = self.out / "checkpoints" / "geometry.safetensors"
+        file = self.out / "checkpoints" / "measured.safetensors"
         if not file.exists():
-            measure_geometry(self.live(model), self.train, anchors).save(file)
+            measure(self.live(model), self.train, anchors).save(file)
         return file
 
     def rows(self, chats: Sequence[Chat]) -> list[dict[str, list[int]]]:

@@ -9,7 +9,7 @@ from peft import LoraConfig
 
 from tether.methods.peft_adapters import CAUSAL, refuse_all_weights
 from tether.methods.registry import method
-from tether.training.geometry import anchor_moments
+from tether.training.measured import anchor_moments
 from tether.training.split import Split, least_of_inputs, least_of_weight
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from tether.training.anchored import Anchoring, Constraint
 from tether.training.budget import Budget
 from tether.training.certificate import Certificate
 from tether.training.filters import Filters, filters
-from tether.training.geometry import Geometry
+from tether.training.measured import Measured
 from tether.training.preference import PreferenceLoss
 from tether.training.rewind import WHOLE, DialogueLoss, Rewind
 from tether.training.shaping import Shaping
@@ -78,10 +78,10 @@ class Holding:
     blind_to: str | None = None
 
     def shaping(self, measured: Path, device: torch.device) -> Shaping:
-        """What shapes the steps; its filters lie beside the geometry, as large as the model together."""
+        """What shapes the steps; its filters lie beside what was measured, as large as the model together."""
         file = measured.with_name("filters.safetensors")
         if not file.exists():  # the optimizer of a run that goes on has worked in these very coordinates
-            filters(Geometry.load(measured, device), self.pull).keep(file)
+            filters(Measured.load(measured, device).geometry(), self.pull).keep(file)
         return Shaping(Filters.kept(file, device), self.eigenbasis, self.white)
 
     @property
@@ -192,7 +192,7 @@ def under_budget(
             partial(domain_loss, run.live(tuned)),
             partial(reference.drift, tuned, split="select"),
             held,
-            Geometry.load(measured, model.device) if measured else None,
+            Measured.load(measured, model.device) if measured else None,
         )
     kept = hold(run, rewind, reference, epsilons, tuned)
     kept["extra_seconds"]["geometry"] = measuring

@@ -15,7 +15,7 @@ from tether.requirements import Requirement, check_requirements
 from tether.sources import load_training
 from tether.stages.outcome import Outcome, drift_lines, drifts
 from tether.training.certificate import CERTIFICATE_FILE
-from tether.training.geometry import measure_geometry
+from tether.training.measured import measure
 from tether.training.rewind import DialogueLoss, Rewind
 from tether.training.update import AdapterUpdate
 
@@ -72,11 +72,11 @@ def _rewound(run: Run, adapter: Path, epsilons: dict[str, float]) -> dict[str, d
     """Write the rewound adapter and its certificate; returns what the record says of both."""
     model = run.load("lora")
     reference = run.reference("select", "certify")
-    geometry = measure_geometry(run.live(model), run.train, run.anchors)
+    measured = measure(run.live(model), run.train, run.anchors)
     tuned = bases.put_lora(model, adapter)
     domain_loss = partial(DialogueLoss(run.renderer, run.select), run.live(tuned))
     drift = partial(reference.drift, tuned, split="select")
-    search = Rewind(AdapterUpdate(tuned), domain_loss, drift, epsilons, geometry)
+    search = Rewind(AdapterUpdate(tuned), domain_loss, drift, epsilons, measured)
     held = hold(run, search, reference, epsilons, tuned)
     tuned.save_pretrained(run.out)
     return held

@@ -20,30 +20,15 @@ dW D (D + pull C + mu I)^-1, with the least mu >= 0 that makes it small enough.
 from __future__ import annotations
 
 import math
-import random
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import torch
 
-from tether.anchors.moments import average, input_moments
-from tether.training.kept import Kept, keep
-from tether.training.update import linear_layers
-
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from transformers import PreTrainedModel
-
-    from tether.anchors.anchors import AnchorSet
     from tether.anchors.moments import Moments
-    from tether.chatdata.chats import Chat
-    from tether.inference import LocalModel
 
 RIDGE = 1e-5  # of the mean energy, on both moments: what neither text shows is shrunk as what both share
-MOMENT_TOKENS = 8_000  # of the domain, and of each anchor group
 LARGEST = 1.001  # times dW is small enough: where Newton's steps end
 CPU = torch.device("cpu")
 
@@ -105,52 +90,6 @@ class Geometry:
                 return shaped.T
             slope = float(torch.linalg.solve_triangular(factor, shaped, upper=False).norm()) ** 2
             whole.diagonal().add_(size**2 / slope * (size / most - 1))
-
-    def save(self, path: Path) -> None:
-        """Write both moments to a safetensors file, each shared one once."""
-        keep(path, {"domain": self.domain, "anchors": self.anchors})
-
-    @classmethod
-    def load(cls, path: Path, device: torch.device = CPU) -> Geometry:
-        """What ``save`` wrote, to compute on ``device``."""
-        return cls(Kept(path, "domain").all(), Kept(path, "anchors").all(), device)
-
-
-def measure_geometry(base: LocalModel, train: Sequence[Chat], anchors: AnchorSet) -> Geometry:
-    """The base's inputs on the domain and on the anchors, every anchor group counting alike.
-
-    Args:
-        base: The model before anything changed in it.
-        train: The domain's dialogues; of them, and of each anchor group, so many are taken by lot as make
-            ``MOMENT_TOKENS`` tokens.
-        anchors: Their train split is read.
-    """
-    rows = [base.renderer.encode(chat).input_ids for chat in train]
-    return geometry_of_rows(base.model, rows, anchors)
-
-
-def geometry_of_rows(model: PreTrainedModel, rows: Sequence[Sequence[int]], anchors: AnchorSet) -> Geometry:
-    """As ``measure_geometry``, of a domain that is token ids already."""
-    domain = _moments(model, rows, "the domain")
-    return Geometry(domain, anchor_moments(model, anchors), model.device)
-
-
-def anchor_moments(model: PreTrainedModel, anchors: AnchorSet) -> Moments:
-    """The inputs' second moments on the anchors' train split, every group counting alike."""
-    groups = [_moments(model, _anchor_rows(anchors, group), f"{group} anchors") for group in anchors.groups]
-    return average(groups)
-
-
-def _moments(model: PreTrainedModel, rows: Sequence[Sequence[int]], what: str) -> Moments:
-    shuffled = random.Random(0).sample(rows, len(rows))
-    before = accumulate((len(row) for row in shuffled), initial=0)
-    chosen = [row for row, tokens in zip(shuffled, before, strict=False) if tokens < MOMENT_TOKENS]
-    return input_moments(model, linear_layers(model), chosen, f"Inputs on {what}")
-
-
-def _anchor_rows(anchors: AnchorSet, group: str) -> list[list[int]]:
-    chosen = [anchors.anchors[index] for index in anchors.indices(group, "train")]
-    return [[*anchor.prompt_ids, *anchor.answer_ids] for anchor in chosen]
 
 
 def _ridged(moment: torch.Tensor) -> torch.Tensor:

@@ -17,18 +17,26 @@ if TYPE_CHECKING:
     from tether.anchors.moments import Moments
 
 
-def keep(path: Path, kinds: Mapping[str, Moments]) -> None:
+def keep(path: Path, by_kind: Mapping[str, Moments]) -> None:
     """Write several kinds of tensors by layer; the layers that share one of a kind share them all."""
     tensors: Moments = {}
     shared: dict[str, str] = {}
-    for kind, moments in kinds.items():
+    for kind, moments in by_kind.items():
         for owner, names in owners(moments).items():
             tensors[f"{kind}.{owner}"] = moments[owner]
             shared |= dict.fromkeys(names, owner)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
-    save_file(tensors, unfinished, metadata={"shared": json.dumps(shared)})
+    metadata = {"shared": json.dumps(shared), "kinds": json.dumps(list(by_kind))}
+    save_file(tensors, unfinished, metadata=metadata)
     unfinished.replace(path)
+
+
+def kinds(path: Path) -> list[str]:
+    """Which kinds were written there."""
+    with safe_open(path, framework="pt") as file:
+        written: list[str] = json.loads(file.metadata()["kinds"])
+    return written
 
 
 def owners(moments: Moments) -> dict[str, list[str]]:

@@ -2,11 +2,12 @@
 
 Scaled to 0.4, an orthogonal update gained on both the task and general knowledge (PEFT-Arena,
 arXiv:2605.28819); the domain loss is flat where the drift is steep. It is flatter still along the path taken
-here: the pull of training/geometry.py gives up first what the anchors' directions carry, and only where the
-strongest pull does not do is the rest scaled down. The first place on the path whose drift surely fits the
-budget is found by halving; of a few scales there, the one with the least domain loss on dialogues kept aside
-is taken. What the domain loss is, its caller says: of dialogues, or of a trainer's own rows. So with drift:
-nats per token on the select split, exact as the certificate's, or how far a denoiser's outputs moved.
+here: the pull of training/geometry.py gives up first what the anchors' directions carry, those of the groups
+that do not fit before all others, and only where the strongest pull does not do is the rest scaled down. The
+first place on the path whose drift surely fits the budget is found by halving; of a few scales there, the one
+with the least domain loss on dialogues kept aside is taken. What the domain loss is, its caller says: of
+dialogues, or of a trainer's own rows. So with drift: nats per token on the select split, exact as the
+certificate's, or how far a denoiser's outputs moved.
 
 Looking is what costs. Along the path drift falls, so a group that fits at one place is not looked at further
 along, and the first group that does not fit, most likely the one that did not last time, settles a place.
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from tether.chatdata.rendering import Renderer
     from tether.inference import LocalModel
     from tether.training.geometry import Geometry
+    from tether.training.measured import Measured
     from tether.training.update import Shape, Update
 
 SELECT_TOKENS = 12_000  # of what is kept aside, to judge a scale on
@@ -35,6 +37,7 @@ SHARES = (1.0, 0.85, 0.7)  # of the place that fits, to be judged by domain loss
 LEAST_PULL, MOST_PULL = 0.01, 100.0
 PULLED = 0.75  # of the path is the pull's, the rest the scale's
 HALVINGS = 6
+HELD = 0.8  # of its budget: beyond it a group takes part in the pull, so that what just fits does so still
 # Certify's prompts are others than select's, and drift is skewed: with this many half intervals, nine in ten
 # of what just fits here fit there (at the shipped anchors' numbers; simulated in the tests).
 CAUTION = 2.4
@@ -61,10 +64,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Choice:
-    """The scale taken, and every scale looked at."""
+    """The scale taken, how much each group of anchors counted in the pull, and every scale looked at."""
 
     alpha: float
     pull: float
+    weights: dict[str, float]
     curve: list[Point]
 
     def record(self) -> dict[str, Any]:
@@ -72,7 +76,7 @@ class Choice:
         return asdict(self)
 
 
-WHOLE = Choice(1.0, 0.0, [])
+WHOLE = Choice(1.0, 0.0, {}, [])
 """What is kept where nothing is rewound."""
 
 
@@ -84,7 +88,7 @@ class Rewind:
         domain_loss: Measures the model as it stands on what was kept aside from training.
         drift: Measures the model as it stands on a group of anchors, on its select split.
         epsilons: Budget by group, in the drift's unit.
-        geometry: Of the base's inputs, for the pull; without it, the path is the plain scale alone.
+        measured: The base's inputs, for the pull; without them, the path is the plain scale alone.
     """
 
     def __init__(
@@ -93,10 +97,12 @@ class Rewind:
         domain_loss: Callable[[], float],
         drift: Callable[[str], GroupDrift],
         epsilons: dict[str, float],
-        geometry: Geometry | None,
+        measured: Measured | None,
     ) -> None:
         self.update, self.epsilons = update, epsilons
-        self._domain_loss, self._drift, self._geometry = domain_loss, drift, geometry
+        self._domain_loss, self._drift, self._measured = domain_loss, drift, measured
+        self._geometry: Geometry | None = None
+        self._weights: dict[str, float] = {}
 
     def __call__(self) -> Choice:
         """Find the scale and make the scaled update the update."""
@@ -112,7 +118,8 @@ class Rewind:
         self.update.keep(best, self._shape(pull))
         losses = ", ".join(f"{share:.2f} (loss {loss:.3f})" for share, loss in judged.items())
         say(f"Rewind: at a pull of {pull:.3g}, of scales {losses}, {best:.2f} is best")
-        return Choice(best, pull, sorted(looked_at.values(), key=lambda point: (point.pull, -point.alpha)))
+        curve = sorted(looked_at.values(), key=lambda point: (point.pull, -point.alpha))
+        return Choice(best, pull, self._weights, curve)
 
     def _judged(self, alpha: float, pull: float) -> dict[float, float]:
         """Domain loss by scale, of shares of the place that fits, until one is worse than the one before."""
@@ -129,7 +136,10 @@ class Rewind:
     def _first_that_fits(self, curve: list[Point]) -> tuple[float, float]:
         """Halve the path between a place that does not fit and one that does; its end is the base."""
         low, high = 0.0, 1.0
-        order = sorted(self.epsilons, key=lambda group: -bound(curve[0].drift[group]) / self.epsilons[group])
+        self._weights = self._counted(curve[0].drift)
+        if self._measured:
+            self._geometry = self._measured.geometry(self._weights)
+        order = sorted(self._weights, key=self._weights.__getitem__, reverse=True)
         fitted = {group: 0.0 if self._fits(group, curve[0].drift[group]) else 1.0 for group in order}
         for _ in range(HALVINGS):
             middle = (low + high) / 2
@@ -143,7 +153,7 @@ class Rewind:
 
     def _place(self, way: float) -> tuple[float, float]:
         """Scale and pull at a place of the path: 0 is the whole update, 1 is none."""
-        if self._geometry is None:
+        if self._measured is None:
             return 1 - way, 0.0
         pull = LEAST_PULL * (MOST_PULL / LEAST_PULL) ** min(1.0, way / PULLED)
         return min(1.0, (1 - way) / (1 - PULLED)), pull
@@ -167,6 +177,15 @@ class Rewind:
 
     def _fits(self, group: str, drift: GroupDrift) -> bool:
         return bound(drift) <= self.epsilons[group]
+
+    def _counted(self, drift: dict[str, GroupDrift]) -> dict[str, float]:
+        """How much each group counts in the pull, given what the whole update does to it; shares of 1.
+
+        As the pull that it would need if its inputs were its own: a pull of p leaves (1 + p)^-2 of the drift.
+        """
+        beyond = {group: bound(one) / (HELD * self.epsilons[group]) for group, one in drift.items()}
+        needed = {group: max(0.0, times**0.5 - 1) for group, times in beyond.items()}
+        return {group: one / sum(needed.values()) for group, one in needed.items()}
 
     def _shape(self, pull: float) -> Shape:
         geometry = self._geometry
