@@ -52,8 +52,10 @@ class Measured:
         shares = shares or dict.fromkeys(self.groups, 1 / len(self.groups))
         anchors: Moments = {}
         for owner, names in owners(self.domain).items():
-            parts = [share * self.groups[group][owner] for group, share in shares.items()]
-            anchors |= dict.fromkeys(names, torch.stack(parts).sum(0))
+            mean = torch.zeros_like(self.domain[owner])
+            for group, share in shares.items():
+                mean += share * self.groups[group][owner]
+            anchors |= dict.fromkeys(names, mean)
         return Geometry(self.domain, anchors, self.device)
 
     def save(self, path: Path) -> None:
