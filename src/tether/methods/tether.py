@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from tether.inference import LocalModel
     from tether.methods.run import Run, Tuned
 
-# A rewind to less takes skill and gives little back: to 0.03 on safety 5.8 points of right steps, for a tenth
-# of a point of safety (docs/results.md).
+# A rewind to less took skill and gave little back: to 0.03 on safety 5.8 points of right steps, for a tenth
+# of a point of safety (one seed, a pull at all groups alike; docs/results.md).
 BUDGET = 0.05
 # At 0.3 anchors halved the drift of shaped training and lowered the domain's loss too (docs/method.md); from
 # there it moves slowly, for drift is measured on a few anchors. The aim leaves room for the certificate's
