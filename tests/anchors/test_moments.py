@@ -42,9 +42,18 @@ def test_layers_that_share_an_input_share_the_moment(base: Base) -> None:
     assert found[f"{layer}mlp.gate_proj"] is found[f"{layer}mlp.up_proj"]
     assert found[f"{layer}self_attn.o_proj"] is not attention[0]
     assert "lm_head" not in found, "the head is not asked for"
-    means = average([found, {name: 3 * moment for name, moment in found.items()}])
-    assert torch.allclose(means[f"{layer}mlp.up_proj"], 2 * found[f"{layer}mlp.up_proj"])
-    assert means[f"{layer}mlp.gate_proj"] is means[f"{layer}mlp.up_proj"]
+
+
+def test_averages_share_what_the_sets_do(base: Base) -> None:
+    model = bases.load_model(base, torch.float32)
+    found = input_moments(model, linear_layers(model), ROWS, label="")
+    sets = {"one": found, "three": {name: 3 * moment for name, moment in found.items()}}
+    up, gate = ("model.layers.1.mlp.up_proj", "model.layers.1.mlp.gate_proj")
+    for means, times in ((average(sets), 2.0), (average(sets, {"one": 0.75, "three": 0.25}), 1.5)):
+        assert torch.allclose(means[up], times * found[up])
+        assert means[up] is means[gate]
+    read_anew = average({"three": sets["three"]}, like=found)
+    assert read_anew[up] is read_anew[gate]
 
 
 def test_of_wide_layers_the_diagonal_is_kept(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,10 +128,10 @@ def inspect(base: bases.Base, tuned: Path, anchors_folder: Path | None = None) -
 def _places(pair: Pair, groups: Mapping[str, Sequence[Anchor]]) -> list[Place]:
     with pair.base() as model:
         moments = average(
-            [
-                input_moments(model, pair.linear, _rows(chosen), f"Inputs on {group} anchors")
+            {
+                group: input_moments(model, pair.linear, _rows(chosen), f"Inputs on {group} anchors")
                 for group, chosen in groups.items()
-            ]
+            }
         )
     return [place(layer, moments.get(layer.name)) for layer in track(pair.layers(), "Weights")]
 

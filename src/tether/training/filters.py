@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from tether.training.kept import Kept, keep, owners
+from tether.anchors.moments import owners
+from tether.training.kept import Kept, keep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

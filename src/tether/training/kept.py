@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from tether.anchors.moments import owners
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -37,14 +39,6 @@ def kinds(path: Path) -> list[str]:
     with safe_open(path, framework="pt") as file:
         written: list[str] = json.loads(file.metadata()["kinds"])
     return written
-
-
-def owners(moments: Moments) -> dict[str, list[str]]:
-    """The layers that share a tensor, by the first of them."""
-    by_tensor: dict[int, list[str]] = {}
-    for name, moment in moments.items():
-        by_tensor.setdefault(id(moment), []).append(name)
-    return {names[0]: names for names in by_tensor.values()}
 
 
 class Kept(Mapping[str, "torch.Tensor"]):

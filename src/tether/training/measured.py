@@ -11,17 +11,16 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-import torch
-
 from tether.anchors.moments import average, input_moments
 from tether.training.geometry import CPU, Geometry
-from tether.training.kept import Kept, keep, kinds, owners
+from tether.training.kept import Kept, keep, kinds
 from tether.training.update import linear_layers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import torch
     from transformers import PreTrainedModel
 
     from tether.anchors.anchors import AnchorSet
@@ -49,13 +48,7 @@ class Measured:
 
     def geometry(self, shares: Mapping[str, float] | None = None) -> Geometry:
         """The domain's side against the anchors', the groups by shares of 1, or all alike."""
-        shares = shares or dict.fromkeys(self.groups, 1 / len(self.groups))
-        anchors: Moments = {}
-        for owner, names in owners(self.domain).items():
-            mean = torch.zeros_like(self.domain[owner])
-            for group, share in shares.items():
-                mean += share * self.groups[group][owner]
-            anchors |= dict.fromkeys(names, mean)
+        anchors = average(self.groups, shares, like=self.domain)
         return Geometry(self.domain, anchors, self.device)
 
     def save(self, path: Path) -> None:
@@ -98,7 +91,7 @@ def group_moments(model: PreTrainedModel, anchors: AnchorSet) -> dict[str, Momen
 
 def anchor_moments(model: PreTrainedModel, anchors: AnchorSet) -> Moments:
     """The same of all groups together, every group counting alike."""
-    return average(list(group_moments(model, anchors).values()))
+    return average(group_moments(model, anchors))
 
 
 def _moments(model: PreTrainedModel, rows: Sequence[Sequence[int]], what: str) -> Moments:
