@@ -84,8 +84,8 @@ def average(
     Args:
         sets: Moments of the same layers by the set's name.
         shares: How much each set counts, by its name, together 1; None lets all count alike.
-        like: Moments by which it is told which layers share a tensor; None takes the first set. A set in a file
-            is read anew each time and cannot tell.
+        like: Moments that tell which layers share a tensor; None takes the first set. A set in a file is
+            read anew each time and cannot tell.
     """
     shares = shares or dict.fromkeys(sets, 1 / len(sets))
     means: Moments = {}
