@@ -34,7 +34,7 @@ class AnchorSettings:
         lookalikes: Built-in harmless requests that only sound harmful, by split, in the same group: with
             harmful ones alone, a tuned model took to refusing what its base answered (docs/results.md).
         text: Plain text without the chat template, by split: what pre-training left and likelihoods of
-            multiple choice read. Held on chats alone, it moved three times as far as they (docs/results.md).
+            multiple choice read. Held on chats alone, it moved three times as far as they (docs/tried.md).
         answer_tokens: Tokens of an answer, at most.
         prompt_temperature: Of the sampled prompts; 1 is the base's own distribution.
         answer_temperature: Of the answers. Below 1, since a small model's rarer words lead it astray, and

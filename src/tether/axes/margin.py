@@ -8,7 +8,7 @@ much likelier it is to open with one of a few refusals than with one of a few co
 No opening begins another, so the sums are probabilities of "opens with a refusal" and "opens with a
 compliance": zero is an even choice, and the opening that the model would really use counts most. Full
 sentences ("I'm sorry, but I can't help with that.") and means per token tell worse: their later tokens follow
-from the first ones and drown the choice (docs/results.md has the figures).
+from the first ones and drown the choice (docs/measures.md has the figures).
 """
 
 from __future__ import annotations

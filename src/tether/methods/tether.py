@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tether.methods.run import Run, Tuned
 
 # A rewind to less took skill and gave little back: to 0.03 on safety 5.8 points of right steps, for a tenth
-# of a point of safety (one seed, a pull at all groups alike; docs/results.md).
+# of a point of safety (one seed, a pull at all groups alike; docs/tried.md).
 BUDGET = 0.05
 # At 0.3 anchors halved the drift of shaped training and lowered the domain's loss too (docs/method.md); from
 # there it moves slowly, for drift is measured on a few anchors. The aim leaves room for the certificate's

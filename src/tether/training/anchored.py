@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 BUDGET_FILE = "budget.json"
 # A look sees a few prompts and counts for all steps until the next, so along what is steep for just these it
 # overshot: their own drift went from 0.04 to 0.72 in the four steps after, and at the end of training that of
-# the anchors looked at was up to four times that of the others (docs/results.md).
+# the anchors looked at was up to four times that of the others (docs/tried.md).
 LONGEST = 0.3
 
 
