@@ -190,6 +190,8 @@ def test_the_budget_binds_and_the_task_is_learned(outcome: Outcome) -> None:
     assert (certified.prompts, certified.tokens) == (12, 12 * 4)
     learned = outcome.before - measured(outcome.model, outcome.kind, range(1000, 1004))
     assert learned > outcome.kind.learns * (outcome.before - loss_unconstrained) > 0
+    with pytest.raises(UserError, match="has been rewound"):
+        outcome.held.rewind(lambda: 0.0)
 
 
 def test_what_was_saved_loads_without_tether_and_is_what_was_certified(

@@ -12,7 +12,9 @@ from __future__ import annotations
 import hashlib
 import random
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -88,6 +90,7 @@ class HeldDenoiser:
         self.certificate: Certificate | None = None
         self.choice: Choice | None = None
         self._step = 0
+        self._folder = TemporaryDirectory(prefix="tether-")  # as large as the model, several times
         with _quiet(model):
             self._anchors = {
                 group: [remembered(model, inputs) for inputs in given] for group, given in anchors.items()
@@ -120,7 +123,12 @@ class HeldDenoiser:
 
         Args:
             domain_loss: Measures the denoiser as it stands on examples kept aside from training.
+
+        Raises:
+            UserError: It has been rewound before.
         """
+        if self.certificate:
+            raise UserError("this denoiser has been rewound", fix="hold it anew to train it more")
         with _quiet(self.model), torch.no_grad():
             rewind = Rewind(
                 AdapterUpdate(self.model),
@@ -131,6 +139,7 @@ class HeldDenoiser:
             )
             self.choice = rewind()
             drift = {group: self._drift(group, "certify") for group in self._anchors}
+        self._folder.cleanup()
         alpha, pull = self.choice.alpha, self.choice.pull
         self.certificate = Certificate(alpha, pull, drift, self.epsilons, self._sha256(), UNIT)
         return self.certificate
@@ -156,12 +165,12 @@ class HeldDenoiser:
         return summarise(changes(self.model, self._split(group, split)))
 
     def _measure(self, domain: Iterable[Inputs]) -> Measured:
-        groups = {}
-        for group in self._anchors:
-            parts = (part for trajectory in self._split(group, "train") for part in trajectory.parts())
-            groups[group] = self._moments(part.inputs for part in parts)
+        groups = {group: partial(self._moments, self._train_inputs(group)) for group in self._anchors}
         device = next(self.model.parameters()).device
-        return Measured(self._moments(domain), groups, device)
+        return Measured.of(Path(self._folder.name), partial(self._moments, domain), groups, device)
+
+    def _train_inputs(self, group: str) -> Iterator[Inputs]:
+        return (part.inputs for trajectory in self._split(group, "train") for part in trajectory.parts())
 
     @torch.no_grad()
     def _moments(self, given: Iterable[Inputs]) -> Moments:

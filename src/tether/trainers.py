@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,7 +29,7 @@ from tether.training.anchored import Anchored, Anchoring, Constraint
 from tether.training.budget import Budget
 from tether.training.certificate import Certificate
 from tether.training.filters import filters
-from tether.training.measured import MOMENT_TOKENS, measure_rows
+from tether.training.measured import MOMENT_TOKENS, measure
 from tether.training.rewind import SELECT_TOKENS, Rewind, first_rows
 from tether.training.shaping import Shaping
 from tether.training.update import AdapterUpdate, WeightUpdate, check_plain_lora, is_adapted
@@ -99,6 +100,7 @@ class Held(Anchored):
         self.certificate: Certificate | None = None
         self.choice: Choice | None = None
         self._before: _Before | None = None
+        self._folder = TemporaryDirectory(prefix="tether-")  # as large as the model, several times
         if eval_dataset is None:
             train_dataset, eval_dataset = _split(train_dataset)
         self.reference = Reference(self.anchors)
@@ -139,6 +141,7 @@ class Held(Anchored):
                 self.add_callback(Shaping(filters(self._before.inputs.geometry(), self.pull)))
         output = super().train(*args, **kwargs)
         self._hold(self._before)
+        self._folder.cleanup()
         return output
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
@@ -152,10 +155,8 @@ class Held(Anchored):
         model = self._quiet()
         self._check_anchors(self.reference.ask(model).nats())
         rows = self._rows(self.train_dataset.shuffle(seed=0), MOMENT_TOKENS)
-        return _Before(
-            measure_rows(model, rows, self.anchors),
-            None if is_adapted(model) else WeightUpdate(model),
-        )
+        inputs = measure(model, rows, self.anchors, Path(self._folder.name))
+        return _Before(inputs, None if is_adapted(model) else WeightUpdate(model))
 
     def _check_anchors(self, found: dict[str, float]) -> None:
         """The model that answered the anchors finds its answers as likely as it did, but for rounding."""

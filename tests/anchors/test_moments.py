@@ -7,7 +7,8 @@ import torch
 
 from tether import bases
 from tether.anchors import moments as module
-from tether.anchors.moments import average, input_moments
+from tether.anchors.layered import Mean
+from tether.anchors.moments import input_moments
 
 if TYPE_CHECKING:
     from tether.bases import Base
@@ -44,16 +45,16 @@ def test_layers_that_share_an_input_share_the_moment(base: Base) -> None:
     assert "lm_head" not in found, "the head is not asked for"
 
 
-def test_averages_share_what_the_sets_do(base: Base) -> None:
+def test_a_mean_is_shared_as_its_sets_are(base: Base) -> None:
     model = bases.load_model(base, torch.float32)
     found = input_moments(model, linear_layers(model), ROWS, label="")
-    sets = {"one": found, "three": {name: 3 * moment for name, moment in found.items()}}
+    sets = [found, {name: 3 * moment for name, moment in found.items()}]
     up, gate = ("model.layers.1.mlp.up_proj", "model.layers.1.mlp.gate_proj")
-    for means, times in ((average(sets), 2.0), (average(sets, {"one": 0.75, "three": 0.25}), 1.5)):
-        assert torch.allclose(means[up], times * found[up])
-        assert means[up] is means[gate]
-    read_anew = average({"three": sets["three"]}, like=found)
-    assert read_anew[up] is read_anew[gate]
+    for mean, times in ((Mean(sets), 2.0), (Mean(sets, [0.75, 0.25]), 1.5)):
+        assert set(mean) == set(found)
+        assert torch.allclose(mean[up], times * found[up])
+        assert mean.owners[gate] == mean.owners[up]
+        assert mean[gate] is mean[up]
 
 
 def test_of_wide_layers_the_diagonal_is_kept(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:

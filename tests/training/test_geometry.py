@@ -13,6 +13,8 @@ from tether.training.measured import measure
 from tether.training.update import linear_layers
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tether.anchors.anchors import AnchorSet
     from tether.chatdata.chats import Chat
     from tether.inference import LocalModel
@@ -106,9 +108,12 @@ def test_the_bound_on_the_size_binds_and_costs_little(pull: float) -> None:
 
 
 @pytest.mark.parametrize("pull", [0.3, 3.0])
-def test_so_it_is_in_a_model(live: LocalModel, hotels: list[Chat], anchors: AnchorSet, pull: float) -> None:
+def test_so_it_is_in_a_model(
+    live: LocalModel, hotels: list[Chat], anchors: AnchorSet, tmp_path: Path, pull: float
+) -> None:
     """Of the first gradient of every layer."""
-    geometry = measure(live, hotels, anchors).geometry()
+    texts = [live.renderer.encode(chat).input_ids for chat in hotels]
+    geometry = measure(live.model, texts, anchors, tmp_path).geometry()
     rows = [as_row(live.renderer.encode(chat)) for chat in hotels[:4]]
     for row in rows:
         ids, labels = torch.tensor([row["input_ids"]]), torch.tensor([row["labels"]])

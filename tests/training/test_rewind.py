@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from tether.training.update import as_it_is
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tether.training.rewind import Choice
     from tether.training.update import Shape
@@ -110,7 +112,7 @@ class Row:
     ],
 )
 def test_the_pull_is_at_the_groups_that_do_not_fit(
-    drifts: dict[str, float], left: tuple[float, float]
+    drifts: dict[str, float], left: tuple[float, float], tmp_path: Path
 ) -> None:
     update, inputs = Row(), dict(zip(drifts, torch.eye(3), strict=False))
 
@@ -118,8 +120,11 @@ def test_the_pull_is_at_the_groups_that_do_not_fit(
         moved = drifts[group] * float(update.now @ inputs[group]) ** 2
         return GroupDrift(moved, moved, moved, moved, 1, 1)
 
-    groups = {group: {"layer": torch.diag(used)} for group, used in inputs.items()}
-    measured = Measured({"layer": torch.eye(3)}, groups)
+    def moments(used: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"layer": torch.diag(used)}
+
+    groups = {group: partial(moments, used) for group, used in inputs.items()}
+    measured = Measured.of(tmp_path, partial(moments, torch.ones(3)), groups)
     choice = Rewind(update, lambda: -float(update.now.sum()), drift, dict.fromkeys(drifts, 1.0), measured)()
     wild, tame, free = update.now[0].tolist()
     assert (wild, tame, free) == pytest.approx((*left, 1.0), rel=0.15)

@@ -45,9 +45,14 @@ def train(base: Base, hotels: list[Chat], settings: Training, out: Path, **more:
     return tuned
 
 
+def measured(live: LocalModel, hotels: list[Chat], anchors: AnchorSet, folder: Path) -> Measured:
+    rows = [live.renderer.encode(chat).input_ids for chat in hotels]
+    return measure(live.model, rows, anchors, folder)
+
+
 @pytest.fixture
-def geometry(live: LocalModel, hotels: list[Chat], anchors: AnchorSet) -> Geometry:
-    return measure(live, hotels, anchors).geometry()
+def geometry(live: LocalModel, hotels: list[Chat], anchors: AnchorSet, tmp_path: Path) -> Geometry:
+    return measured(live, hotels, anchors, tmp_path / "measured").geometry()
 
 
 @pytest.fixture
@@ -97,7 +102,8 @@ def test_all_weights_under_a_pull_of_nothing_train_as_without_it(
     base: Base, hotels: list[Chat], quick: Training, anchors: AnchorSet, tmp_path: Path
 ) -> None:
     live = LocalModel(bases.load_model(base, torch.float32), bases.load_tokenizer(base))
-    free = Shaping(filters(measure(live, hotels, anchors).geometry(), 0.0), eigenbasis=False)
+    geometry = measured(live, hotels, anchors, tmp_path / "measured").geometry()
+    free = Shaping(filters(geometry, 0.0), eigenbasis=False)
     shaped = dict(train(base, hotels, quick, tmp_path / "s", callbacks=[free]).named_parameters())
     plain = dict(train(base, hotels, quick, tmp_path / "p").named_parameters())
     for name, before in live.model.named_parameters():
@@ -105,22 +111,41 @@ def test_all_weights_under_a_pull_of_nothing_train_as_without_it(
         assert (shaped[name] - plain[name]).norm() <= 0.05 * move.norm(), name
 
 
-def test_what_was_measured_is_read_as_it_was_written(
-    live: LocalModel, hotels: list[Chat], anchors: AnchorSet, geometry: Geometry, tmp_path: Path
+def test_what_was_measured_is_not_measured_again(
+    live: LocalModel, hotels: list[Chat], anchors: AnchorSet, tmp_path: Path
 ) -> None:
-    measure(live, hotels, anchors).save(tmp_path / "measured.safetensors")
-    kept = Measured.load(tmp_path / "measured.safetensors")
-    assert list(kept.groups) == anchors.groups
-    read = kept.geometry()
-    assert set(read.domain) == set(read.anchors) == set(linear_layers(live.model)) - {"lm_head"}
-    for name in geometry.domain:
-        assert torch.equal(read.domain[name], geometry.domain[name])
-        assert torch.equal(read.anchors[name], geometry.anchors[name])
+    first = measured(live, hotels, anchors, tmp_path)
+    assert sorted(first.groups) == sorted(anchors.groups)
+    (tmp_path / "anchors" / "safety.safetensors").unlink()  # as if killed there
+    kept = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.safetensors")}
+    again = measured(live, hotels, anchors, tmp_path)
+    assert {file: file.stat().st_mtime_ns for file in kept} == kept
+    for name, moment in first.groups["safety"].items():
+        assert torch.equal(again.groups["safety"][name], moment)
+
+
+def test_a_group_may_have_any_name(tmp_path: Path) -> None:
+    one = {"layer": torch.eye(2)}
+    groups = {name: lambda: one for name in ("a/b", "..", "domain")}
+    assert set(Measured.of(tmp_path / "here", lambda: one, groups).groups) == set(groups)
+    assert not (tmp_path / "b.safetensors").exists()
+
+
+def test_the_geometry_of_what_was_measured(
+    live: LocalModel, hotels: list[Chat], anchors: AnchorSet, tmp_path: Path
+) -> None:
+    found = measured(live, hotels, anchors, tmp_path)
+    alike, safety = found.geometry(), found.geometry({"safety": 1.0})
+    assert set(alike.domain) == set(alike.anchors) == set(linear_layers(live.model)) - {"lm_head"}
+    for name in alike.domain:
+        every = torch.stack([group[name] for group in found.groups.values()])
+        assert torch.allclose(alike.anchors[name], every.mean(0), rtol=1e-4)
+        assert torch.equal(safety.anchors[name], found.groups["safety"][name])
     first = "model.layers.0.self_attn."
-    assert read.domain[first + "q_proj"] is read.domain[first + "v_proj"], "one input, one moment"
-    update = torch.randn(3, len(read.domain[first + "q_proj"]))
-    by = read.filter(first + "q_proj", 2.0)
-    assert torch.allclose(update @ by, read.held(first + "q_proj", update, 2.0), atol=1e-4)
+    assert alike.domain[first + "q_proj"] is alike.domain[first + "v_proj"], "one input, one moment"
+    update = torch.randn(3, len(alike.domain[first + "q_proj"]))
+    by = alike.filter(first + "q_proj", 2.0)
+    assert torch.allclose(update @ by, alike.held(first + "q_proj", update, 2.0), atol=1e-4)
 
 
 @pytest.mark.parametrize("pull", [0.0, 2.0])
@@ -128,8 +153,8 @@ def test_turning_and_turning_back_shapes_as_the_filter_alone(
     geometry: Geometry, tmp_path: Path, pull: float
 ) -> None:
     made = filters(geometry, pull)
-    made.keep(tmp_path / "filters.safetensors")
-    kept = Filters.kept(tmp_path / "filters.safetensors", torch.device("cpu"))
+    made.keep(tmp_path / "filters")
+    kept = Filters.kept(tmp_path / "filters", torch.device("cpu"))
     assert set(kept.turns) == set(kept.shapes) == set(geometry.domain)
     for name in kept.shapes:
         assert torch.equal(kept.shapes[name], made.shapes[name])
@@ -143,8 +168,8 @@ def test_turning_and_turning_back_shapes_as_the_filter_alone(
 def test_another_device_than_the_processor_holds_all_filters_each_shared_one_once(
     geometry: Geometry, tmp_path: Path
 ) -> None:
-    filters(geometry, 1.0).keep(tmp_path / "filters.safetensors")
-    held = Filters.kept(tmp_path / "filters.safetensors", torch.device("meta"))
+    filters(geometry, 1.0).keep(tmp_path / "filters")
+    held = Filters.kept(tmp_path / "filters", torch.device("meta"))
     assert {
         one.device.type for kind in (held.turns, held.shapes, held.energies) for one in kind.values()
     } == {"meta"}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import contextmanager
-from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -71,36 +70,6 @@ def gathering(layers: Mapping[str, torch.nn.Module]) -> Iterator[Gatherer]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def average(
-    sets: Mapping[str, Mapping[str, torch.Tensor]],
-    shares: Mapping[str, float] | None = None,
-    *,
-    like: Moments | None = None,
-) -> Moments:
-    """The mean of several sets' moments, in which the layers that share a tensor do so still.
-
-    Args:
-        sets: Moments of the same layers by the set's name.
-        shares: How much each set counts, by its name, together 1; None lets all count alike.
-        like: Moments that tell which layers share a tensor; None takes the first set. A set in a file is
-            read anew each time and cannot tell.
-    """
-    shares = shares or dict.fromkeys(sets, 1 / len(sets))
-    means: Moments = {}
-    for owner, layers in owners(like or next(iter(sets.values()))).items():
-        parts = (share * sets[name][owner] for name, share in shares.items())
-        means |= dict.fromkeys(layers, reduce(torch.add, parts))
-    return means
-
-
-def owners(moments: Mapping[str, torch.Tensor]) -> dict[str, list[str]]:
-    """The layers that share a tensor, by the first of them."""
-    by_tensor: dict[int, list[str]] = {}
-    for name, moment in moments.items():
-        by_tensor.setdefault(id(moment), []).append(name)
-    return {names[0]: names for names in by_tensor.values()}
 
 
 class Gatherer:

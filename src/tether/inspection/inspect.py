@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from tether import bases
 from tether.anchors.drift import GroupDrift, summarise
-from tether.anchors.moments import average, input_moments
+from tether.anchors.layered import Mean
+from tether.anchors.moments import input_moments
 from tether.anchors.store import anchors_for
 from tether.environment import environment
 from tether.inference import LocalModel
@@ -127,11 +128,11 @@ def inspect(base: bases.Base, tuned: Path, anchors_folder: Path | None = None) -
 
 def _places(pair: Pair, groups: Mapping[str, Sequence[Anchor]]) -> list[Place]:
     with pair.base() as model:
-        moments = average(
-            {
-                group: input_moments(model, pair.linear, _rows(chosen), f"Inputs on {group} anchors")
+        moments = Mean(
+            [
+                input_moments(model, pair.linear, _rows(chosen), f"Inputs on {group} anchors")
                 for group, chosen in groups.items()
-            }
+            ]
         )
     return [place(layer, moments.get(layer.name)) for layer in track(pair.layers(), "Weights")]
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from tether.config import Training
     from tether.training.anchored import Anchoring
     from tether.training.cost import Cost
+    from tether.training.measured import Measured
     from tether.training.rewriting import Retold
     from tether.training.weighting import Weighting
 
@@ -225,15 +226,16 @@ class Run:
         )
         return tuned, cost, rate
 
-    def measured(self, model: PreTrainedModel, anchors: AnchorSet) -> Path:
-        """The file of what ``model``, before training, reads of the domain and of these anchors.
+    def measured(self, model: PreTrainedModel, anchors: AnchorSet) -> Measured:
+        """What ``model``, before training, reads of the domain and of these anchors.
 
         It lies with the checkpoints, so that a run that goes on need not measure again.
         """
-        file = self.out / "checkpoints" / "measured.safetensors"
-        if not file.exists():
-            measure(self.live(model), self.train, anchors).save(file)
-        return file
+        return measure(model, self.texts(), anchors, self.out / "checkpoints" / "measured")
+
+    def texts(self) -> list[list[int]]:
+        """Token ids of every training dialogue."""
+        return [self.renderer.encode(chat).input_ids for chat in self.train]
 
     def rows(self, chats: Sequence[Chat]) -> list[dict[str, list[int]]]:
         """Dialogues as training rows, cut to the longest that the settings allow.

@@ -15,7 +15,6 @@ from tether.training.anchored import Anchoring, Constraint
 from tether.training.budget import Budget
 from tether.training.certificate import Certificate
 from tether.training.filters import Filters, filters
-from tether.training.measured import Measured
 from tether.training.preference import PreferenceLoss
 from tether.training.rewind import WHOLE, DialogueLoss, Rewind
 from tether.training.shaping import Shaping
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from tether.anchors.reference import Reference
     from tether.inference import LocalModel
     from tether.methods.run import Run, Tuned
+    from tether.training.measured import Measured
 
 # A rewind to less took skill and gave little back: to 0.03 on safety 5.8 points of right steps, for a tenth
 # of a point of safety (one seed, a pull at all groups alike; docs/tried.md).
@@ -77,12 +77,11 @@ class Holding:
     stop_every: int = 0
     blind_to: str | None = None
 
-    def shaping(self, measured: Path, device: torch.device) -> Shaping:
-        """What shapes the steps; its filters lie beside what was measured, as large as the model together."""
-        file = measured.with_name("filters.safetensors")
-        if not file.exists():  # the optimizer of a run that goes on has worked in these very coordinates
-            filters(Measured.load(measured, device).geometry(), self.pull).keep(file)
-        return Shaping(Filters.kept(file, device), self.eigenbasis, self.white)
+    def shaping(self, measured: Measured, folder: Path) -> Shaping:
+        """What shapes the steps; its filters lie in this folder, as large as the model together."""
+        if not folder.exists():  # the optimizer of a run that goes on has worked in these very coordinates
+            filters(measured.geometry(), self.pull).keep(folder)
+        return Shaping(Filters.kept(folder, measured.device), self.eigenbasis, self.white)
 
     @property
     def splits(self) -> list[str]:
@@ -170,7 +169,8 @@ def under_budget(
     domain_loss = _domain_loss(run, model, beta)
     started = time.perf_counter()
     measured = run.measured(model, heeded) if holding.geometry else None
-    shaping = holding.shaping(measured, model.device) if measured and holding.pull else None
+    filtered = run.out / "checkpoints" / "filters"
+    shaping = holding.shaping(measured, filtered) if measured and holding.pull else None
     measuring = time.perf_counter() - started
     multipliers = Budget(trained_to, **MULTIPLIER)
     stop = EarlyStop(holding.stop_every, lambda now: domain_loss(run.live(now)), multipliers)
@@ -192,7 +192,7 @@ def under_budget(
             partial(domain_loss, run.live(tuned)),
             partial(reference.drift, tuned, split="select"),
             held,
-            Measured.load(measured, model.device) if measured else None,
+            measured,
         )
     kept = hold(run, rewind, reference, epsilons, tuned)
     kept["extra_seconds"]["geometry"] = measuring

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from tether import bases
@@ -21,7 +23,6 @@ from tether.training.update import AdapterUpdate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 
 def rewind(
@@ -72,11 +73,12 @@ def _rewound(run: Run, adapter: Path, epsilons: dict[str, float]) -> dict[str, d
     """Write the rewound adapter and its certificate; returns what the record says of both."""
     model = run.load("lora")
     reference = run.reference("select", "certify")
-    measured = measure(run.live(model), run.train, run.anchors)
-    tuned = bases.put_lora(model, adapter)
-    domain_loss = partial(DialogueLoss(run.renderer, run.select), run.live(tuned))
-    drift = partial(reference.drift, tuned, split="select")
-    search = Rewind(AdapterUpdate(tuned), domain_loss, drift, epsilons, measured)
-    held = hold(run, search, reference, epsilons, tuned)
+    with TemporaryDirectory() as folder:
+        measured = measure(model, run.texts(), run.anchors, Path(folder))
+        tuned = bases.put_lora(model, adapter)
+        domain_loss = partial(DialogueLoss(run.renderer, run.select), run.live(tuned))
+        drift = partial(reference.drift, tuned, split="select")
+        search = Rewind(AdapterUpdate(tuned), domain_loss, drift, epsilons, measured)
+        held = hold(run, search, reference, epsilons, tuned)
     tuned.save_pretrained(run.out)
     return held

@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from tether.anchors.moments import owners
+from tether.anchors.layered import owners
 from tether.training.kept import Kept, keep
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
-    from tether.anchors.moments import Moments
+    from tether.anchors.layered import Layers
     from tether.training.geometry import Geometry
-
 
 LEAST = 1e-6  # of the strongest mixture of a first A's rows: below it, what rounding has left
 
@@ -41,9 +39,9 @@ class Filters:
         energies: The domain's energy along each of Q's columns, or each input, (width,) float32.
     """
 
-    turns: Mapping[str, torch.Tensor]
-    shapes: Mapping[str, torch.Tensor]
-    energies: Mapping[str, torch.Tensor]
+    turns: Layers
+    shapes: Layers
+    energies: Layers
 
     def turned(self, name: str, rows: torch.Tensor) -> torch.Tensor:
         """A gradient or a weight, (rows, width), in the coordinates in which the optimizer works."""
@@ -71,32 +69,39 @@ class Filters:
         mixed: torch.Tensor = (mixtures * scales) @ (mixtures.T @ first)
         return mixed
 
-    def keep(self, path: Path) -> None:
-        """Write them to a file."""
-        keep(path, {"turn": dict(self.turns), "shape": dict(self.shapes), "energy": dict(self.energies)})
+    def keep(self, folder: Path) -> None:
+        """Write them to a folder, which is there only when all of them are."""
+        unfinished = folder.with_name(f"{folder.name}.unfinished")
+        for kind, tensors in (("turns", self.turns), ("shapes", self.shapes), ("energies", self.energies)):
+            keep(unfinished / f"{kind}.safetensors", tensors)
+        unfinished.rename(folder)
 
     @classmethod
-    def kept(cls, path: Path, device: torch.device) -> Filters:
+    def kept(cls, folder: Path, device: torch.device) -> Filters:
         """What ``keep`` wrote: for a processor each layer's is read when it is due, a GPU holds them all.
 
         Reading the embedded model's takes 0.3 s, which is long for a step on a GPU.
         """
-        kinds = [Kept(path, kind) for kind in ("turn", "shape", "energy")]
+        kinds = [Kept(folder / f"{kind}.safetensors") for kind in ("turns", "shapes", "energies")]
         return cls(*kinds) if device.type == "cpu" else cls(*(kind.all(device) for kind in kinds))
 
 
 def filters(geometry: Geometry, pull: float) -> Filters:
     """Every layer's, under a pull towards the base; layers that share an input share theirs."""
-    turns: Moments = {}
-    shapes: Moments = {}
-    energies: Moments = {}
-    for owner, names in owners(geometry.domain).items():
-        moment, shape = geometry.domain[owner], geometry.filter(owner, pull)
-        energy = moment
-        if moment.ndim == 2:
-            energy, turn = torch.linalg.eigh(moment.to(shape.device))
-            shape = turn.T @ shape
-            turns |= dict.fromkeys(names, turn.bfloat16().contiguous())
-        shapes |= dict.fromkeys(names, shape.bfloat16())
-        energies |= dict.fromkeys(names, energy.clamp(min=0).contiguous())
+    turns: dict[str, torch.Tensor] = {}
+    shapes: dict[str, torch.Tensor] = {}
+    energies: dict[str, torch.Tensor] = {}
+    for name, owner in owners(geometry.domain).items():
+        if name == owner:
+            moment, shape = geometry.domain[owner], geometry.filter(owner, pull)
+            energy = moment
+            if moment.ndim == 2:
+                energy, turn = torch.linalg.eigh(moment.to(shape.device))
+                shape = turn.T @ shape
+                turns[owner] = turn.bfloat16().contiguous()
+            shapes[owner] = shape.bfloat16()
+            energies[owner] = energy.clamp(min=0).contiguous()
+        for kind in (turns, shapes, energies):
+            if owner in kind:
+                kind[name] = kind[owner]
     return Filters(turns, shapes, energies)

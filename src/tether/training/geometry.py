@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from tether.anchors.moments import Moments
+    from tether.anchors.layered import Layers
 
 RIDGE = 1e-5  # of the mean energy, on both moments: what neither text shows is shrunk as what both share
 LARGEST = 1.001  # times dW is small enough: where Newton's steps end
@@ -38,13 +38,13 @@ class Geometry:
     """Where the domain's inputs lie, and the anchors', as the base sees them.
 
     Attributes:
-        domain: Second moments by layer.
+        domain: Second moments by layer (anchors/moments.py).
         anchors: Second moments of the same layers; layers that share an input share its moment in both.
         device: Where it computes, layer by layer; the moments need not find room there.
     """
 
-    domain: Moments
-    anchors: Moments
+    domain: Layers
+    anchors: Layers
     device: torch.device = CPU
 
     def held(self, name: str, update: torch.Tensor, pull: float) -> torch.Tensor:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
-    from tether.anchors.moments import Moments
+    from tether.anchors.layered import Layers
 
     Factors = tuple[torch.Tensor, torch.Tensor]
     Part = Callable[[torch.Tensor, torch.Tensor | None], Factors]
@@ -37,7 +37,7 @@ class Split(TrainerCallback):
         moments: Measures these moments of the model before it is trained; None where they are not needed.
     """
 
-    def __init__(self, part: Part, moments: Callable[[PreTrainedModel], Moments] | None = None) -> None:
+    def __init__(self, part: Part, moments: Callable[[PreTrainedModel], Layers] | None = None) -> None:
         self._part, self._moments = part, moments
         self._taken: dict[str, Factors] = {}
 

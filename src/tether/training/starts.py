@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import TrainerCallback
 
+from tether.anchors.layered import owners
 from tether.training.update import input_weights
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
-    from tether.anchors.moments import Moments
+    from tether.anchors.layered import Layers
 
 
 class NullSpace(TrainerCallback):
@@ -27,7 +28,7 @@ class NullSpace(TrainerCallback):
         moments: Measures the inputs' second moments of the model before it is trained.
     """
 
-    def __init__(self, moments: Callable[[PreTrainedModel], Moments]) -> None:
+    def __init__(self, moments: Callable[[PreTrainedModel], Layers]) -> None:
         self._moments = moments
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -47,15 +48,17 @@ def _lay(weight: torch.Tensor, directions: torch.Tensor) -> None:
     weight.copy_(directions * (weight.norm() / directions.norm()))
 
 
-def _least(moments: Moments, rank: int) -> Moments:
+def _least(moments: Layers, rank: int) -> dict[str, torch.Tensor]:
     """By layer, the (rank, width) orthonormal directions of least energy."""
-    found: dict[int, torch.Tensor] = {}
-    for moment in moments.values():
-        if id(moment) in found:
-            continue
-        if moment.ndim == 1:
-            places = moment.argsort()[:rank]
-            found[id(moment)] = torch.eye(len(moment), device=moment.device)[places]
-        else:
-            found[id(moment)] = torch.linalg.eigh(moment.double())[1][:, :rank].T.float()
-    return {name: found[id(moment)] for name, moment in moments.items()}
+    found: dict[str, torch.Tensor] = {}
+    for name, owner in owners(moments).items():
+        found[name] = found[owner] if owner in found else _directions(moments[owner], rank)
+    return found
+
+
+def _directions(moment: torch.Tensor, rank: int) -> torch.Tensor:
+    if moment.ndim == 1:
+        return torch.eye(len(moment), device=moment.device)[moment.argsort()[:rank]]
+    _, vectors = torch.linalg.eigh(moment.double())
+    least: torch.Tensor = vectors[:, :rank].T.float()
+    return least
