@@ -136,7 +136,7 @@ def test_the_geometry_of_what_was_measured(
     live: LocalModel, hotels: list[Chat], anchors: AnchorSet, tmp_path: Path
 ) -> None:
     found = measured(live, hotels, anchors, tmp_path)
-    alike, safety = found.geometry(), found.geometry({"safety": 1.0})
+    alike, safety = found.geometry(), found.geometry({"general": 0.0, "safety": 1.0})
     assert set(alike.domain) == set(alike.anchors) == set(linear_layers(live.model)) - {"lm_head"}
     for name in alike.domain:
         every = torch.stack([group[name] for group in found.groups.values()])

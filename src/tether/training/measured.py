@@ -76,9 +76,11 @@ class Measured:
 
     def geometry(self, shares: Mapping[str, float] | None = None) -> Geometry:
         """The domain's side against the anchors', the groups by shares of 1, or all alike."""
-        shares = shares or dict.fromkeys(self.groups, 1 / len(self.groups))
-        anchors = Mean([self.groups[group] for group in shares], list(shares.values()))
-        return Geometry(self.domain, anchors, self.device)
+        if shares is None:
+            return Geometry(self.domain, Mean(list(self.groups.values())), self.device)
+        counted = {group: share for group, share in shares.items() if share > 0}  # no other is read
+        sets = [self.groups[group] for group in counted]
+        return Geometry(self.domain, Mean(sets, list(counted.values())), self.device)
 
 
 def measure(
