@@ -24,9 +24,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     run = parser.parse_args().run
+    measured = [axis for axis in AXES if (run / "base" / "items" / f"{axis}.jsonl").exists()]
     print("| method | set | n | base | change | by seed |\n|---|---|---|---|---|---|")
     for folder in sorted((run / "methods").iterdir()):
-        for axis in AXES:
+        for axis in measured:
             before = read_items(run / "base" / "items" / f"{axis}.jsonl")
             after = {
                 path.name: read_items(path / "items" / f"{axis}.jsonl")
