@@ -2,6 +2,7 @@
 
 Run as ``python benchmarks/method/paired.py ONE [OTHER]``; a folder holds ``seed-N/items/AXIS.jsonl``. Without
 another, the difference is that from the base. Prints points with 95% intervals, as the reports have them.
+All of ARC-Easy: ``benchmarks/method/arc-easy --base benchmarks/method/arc-easy/base --axes knowledge``.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("one", type=Path)
     parser.add_argument("other", type=Path, nargs="?")
+    parser.add_argument("--base", type=Path, default=BASE)
+    parser.add_argument("--axes", nargs="+", default=AXES)
     arguments = parser.parse_args()
     seeds = [folder.parent.name for folder in sorted(arguments.one.glob("seed-*/items"))]
-    for axis in AXES:
-        base = read(BASE, axis)
+    for axis in arguments.axes:
+        base = read(arguments.base, axis)
         one = {seed: read(arguments.one / seed, axis) for seed in seeds}
         other = {seed: read(arguments.other / seed, axis) if arguments.other else base for seed in seeds}
         print(f"{axis} ({', '.join(seeds)}): {difference(base, one, other)}")
