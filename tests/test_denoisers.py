@@ -145,15 +145,16 @@ class Outcome:
     unconstrained: tuple[float, GroupDrift]
 
 
-def begun(kind: Kind) -> Any:
+def begun(kind: Kind) -> tuple[Any, torch.optim.Optimizer]:
     model = kind.base()
     model.add_adapter(LORA)
-    return model
-
-
-def train(model: Any, kind: Kind, penalty: Callable[[], Any] = lambda: 0) -> None:
     trained = [weight for weight in model.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=RATE)
+    return model, torch.optim.AdamW(trained, lr=RATE)
+
+
+def train(
+    model: Any, optimizer: torch.optim.Optimizer, kind: Kind, penalty: Callable[[], Any] = lambda: 0
+) -> None:
     for step in range(STEPS):
         (loss(model, kind, [step]) + penalty()).backward()
         optimizer.step()
@@ -163,16 +164,18 @@ def train(model: Any, kind: Kind, penalty: Callable[[], Any] = lambda: 0) -> Non
 @pytest.fixture(scope="module", params=KINDS)
 def outcome(request: pytest.FixtureRequest) -> Outcome:
     kind = KINDS[request.param]
-    plain = begun(kind)
+    plain, optimizer = begun(kind)
     anchors, unseen = ways(plain, kind), range(1000, 1004)
     trajectories = [remembered(plain, inputs) for inputs in anchors]
     before = measured(plain, kind, unseen)
-    train(plain, kind)
+    train(plain, optimizer, kind)
     unconstrained = measured(plain, kind, unseen), summarise(changes(plain, trajectories))
-    model = begun(kind)
+    model, optimizer = begun(kind)
     domain = [batch(kind, step)[0] for step in range(8)]
-    held = HeldDenoiser(model, domain=domain, anchors={"other captions": anchors}, budget=BUDGET, name="tiny")
-    train(model, kind, held.penalty)
+    held = HeldDenoiser(
+        model, optimizer, domain=domain, anchors={"other captions": anchors}, budget=BUDGET, name="tiny"
+    )
+    train(model, optimizer, kind, held.penalty)
     held.rewind(lambda: measured(model, kind, range(2000, 2004)))
     return Outcome(kind, anchors, model, held, before, unconstrained)
 
@@ -233,33 +236,33 @@ def test_a_trajectory_is_the_models_own_way_from_the_noise() -> None:
         assert torch.allclose(latents, moved, atol=1e-5)
 
 
-def test_what_is_learned_is_shaped() -> None:
-    """A huge pull leaves the LoRA next to nothing of what the anchors to train on use."""
+def test_every_step_is_shaped() -> None:
+    """A huge pull leaves a step next to nothing of what the anchors to train on use."""
     kind, drifts = KINDS["Wan"], []
     anchors = ways(kind.base(), kind, count=3)
     trained_on = [remembered(kind.base(), anchors[0])]
     for pull in (0.0, 1e4):
-        model = begun(kind)
+        model, optimizer = begun(kind)
         domain = [batch(kind, step)[0] for step in range(2)]
-        HeldDenoiser(model, domain=domain, anchors={"other": anchors}, budget=BUDGET, pull=pull)
-        train(model, kind)
+        HeldDenoiser(model, optimizer, domain=domain, anchors={"other": anchors}, budget=BUDGET, pull=pull)
+        train(model, optimizer, kind)
         drifts.append(summarise(changes(model, trained_on)).drift)
     assert drifts[1] < 0.1 * drifts[0]
 
 
 def test_what_cannot_be_held_is_told_of(tmp_path: Path) -> None:
     kind = KINDS["Wan"]
-    model = begun(kind)
+    model, optimizer = begun(kind)
     few = ways(model, kind, count=3, steps=2)
     given: dict[str, Any] = {"domain": [batch(kind, 0)[0]], "budget": BUDGET}
     with pytest.raises(UserError, match="anchors: the group 'few' has 2 trajectories"):
-        HeldDenoiser(model, anchors={"few": few[:2]}, **given)
+        HeldDenoiser(model, optimizer, anchors={"few": few[:2]}, **given)
     with pytest.raises(UserError, match="budget: budgets are of others, anchors of few"):
-        HeldDenoiser(model, anchors={"few": few}, **{**given, "budget": {"others": 0.1}})
+        HeldDenoiser(model, optimizer, anchors={"few": few}, **{**given, "budget": {"others": 0.1}})
     with pytest.raises(UserError, match="not certified yet. call rewind"):
-        HeldDenoiser(model, anchors={"few": few}, **given).save(tmp_path)
+        HeldDenoiser(model, optimizer, anchors={"few": few}, **given).save(tmp_path)
     with pytest.raises(UserError, match="model: the adapter is no plain LoRA"):
-        HeldDenoiser(kind.base(), anchors={"few": few}, **given)
+        HeldDenoiser(kind.base(), optimizer, anchors={"few": few}, **given)
 
 
 def test_the_example_of_the_docs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """tether beyond text: a denoiser of diffusers, held near the base it began as while its owner trains it.
 
 diffusers has no trainer to stand before: who fine-tunes writes the loop. So the method is told of it at three
-places: before the first step, when the base is measured and the LoRA is laid into what it leaves free; in
+places: before the first step, when the base is measured and the optimizer's steps are given their shape; in
 each step, whose loss gets the anchors' drift added; and after the last, when the update is rewound until it
 fits the budget, and certified. Drift is the mean squared change of what the denoiser predicts on anchors
 (anchors/trajectories.py); everything else is what holds text.
@@ -29,9 +29,10 @@ from tether.errors import UserError
 from tether.methods.tether import ANCHOR_EVERY, MULTIPLIER, PULL
 from tether.training.budget import Budget
 from tether.training.certificate import Certificate
+from tether.training.filters import filters
 from tether.training.measured import Measured
 from tether.training.rewind import Rewind
-from tether.training.starts import freeze, lay, left_free
+from tether.training.shaping import Shaping
 from tether.training.update import AdapterUpdate, check_plain_lora, input_weights, linear_layers
 
 if TYPE_CHECKING:
@@ -53,12 +54,13 @@ class HeldDenoiser:
     Args:
         model: The denoiser: it takes keyword arguments and gives a tuple with ``return_dict=False``, as all
             of diffusers' do. It carries a plain LoRA that nothing has trained.
+        optimizer: Of the LoRA's weights (accelerate's wrapper comes after).
         domain: The denoiser's inputs in some batches of the training to come.
         anchors: By group, the inputs of each trajectory that must not change, as ``sample_trajectory`` gives
             them. Of three neighbours one is for training, one for the rewind, one for the certificate.
         budget: The mean squared change that is allowed, for all groups or by group.
         name: What `drift.json` calls the base.
-        pull: How strongly the geometry shapes the LoRA, whose A it lays and freezes; 0 leaves it alone.
+        pull: How strongly the geometry shapes each step; 0 leaves the steps alone.
         seed: Of the anchors' order.
 
     Attributes:
@@ -72,6 +74,7 @@ class HeldDenoiser:
     def __init__(
         self,
         model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
         *,
         domain: Iterable[Inputs],
         anchors: Mapping[str, Sequence[Inputs]],
@@ -99,8 +102,10 @@ class HeldDenoiser:
             for split in ("train", "select")
         }
         if pull:
-            lay(model, left_free(model, self._measured.geometry(), pull))
-            freeze(model)
+            shaping = Shaping(filters(self._measured.geometry(), pull))
+            shaping.begin(model)
+            optimizer.register_step_pre_hook(lambda *_: shaping.before_step())
+            optimizer.register_step_post_hook(lambda *_: shaping.after_step())
 
     def penalty(self) -> torch.Tensor:
         """What to add to a step's loss: where it is due, each group's drift by its multiplier; a scalar."""

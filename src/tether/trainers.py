@@ -1,7 +1,7 @@
 """tether on top of a user's own TRL script: TRL's trainers, the model held near the base it began as.
 
 Before training the base is measured: its hidden states on anchors for the certificate, its layers' inputs on
-the data and on anchors for the geometry. The training is then shaped, every few steps look at anchors, and at
+the data and on anchors for the geometry. Each step is then shaped, every few steps look at anchors, and at
 the end the update is rewound until it fits the budget, and certified. What is learned, and what the loss is,
 stays TRL's affair; so `Held` stands before any of its trainers that can tell a row's token ids.
 """
@@ -28,9 +28,10 @@ from tether.methods.tether import ANCHOR_EVERY, ANCHOR_TOKENS, MULTIPLIER, PULL,
 from tether.training.anchored import Anchored, Anchoring, Constraint
 from tether.training.budget import Budget
 from tether.training.certificate import Certificate
+from tether.training.filters import filters
 from tether.training.measured import MOMENT_TOKENS, measure
 from tether.training.rewind import SELECT_TOKENS, Rewind, first_rows
-from tether.training.shaping import shaping
+from tether.training.shaping import Shaping
 from tether.training.update import AdapterUpdate, WeightUpdate, check_plain_lora, is_adapted
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Held(Anchored):
         budget: Drift allowed in nats per answer token, for all anchor groups or by group.
         anchors: Anchors of this model, or their folder as `tether anchors` writes it. Without them, those
             shipped with or made for the model's name.
-        pull: How strongly the geometry shapes the training; 0 leaves it alone.
+        pull: How strongly the geometry shapes each step; 0 leaves the steps alone.
         **kwargs: As TRL's.
 
     Attributes:
@@ -137,8 +138,7 @@ class Held(Anchored):
         if self._before is None:
             self._before = self._measure()
             if self.pull:
-                geometry, lora = self._before.inputs.geometry(), self._before.weights is None
-                self.add_callback(shaping(geometry, self.pull, Path(self._folder.name), lora=lora))
+                self.add_callback(Shaping(filters(self._before.inputs.geometry(), self.pull)))
         output = super().train(*args, **kwargs)
         self._hold(self._before)
         self._folder.cleanup()

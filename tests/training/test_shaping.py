@@ -5,16 +5,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from peft import LoraConfig
-from transformers import TrainerCallback
 
 from tether import bases
 from tether.inference import LocalModel
 from tether.training.batches import as_row
-from tether.training.kept import Kept
+from tether.training.filters import Filters, filters
 from tether.training.loop import fit
 from tether.training.measured import Measured, measure
-from tether.training.shaping import Shaping, shaping
-from tether.training.starts import Start, left_free, whitened
+from tether.training.shaping import Shaping
 from tether.training.update import input_weights, linear_layers
 
 if TYPE_CHECKING:
@@ -57,74 +55,47 @@ def geometry(live: LocalModel, hotels: list[Chat], anchors: AnchorSet, tmp_path:
     return measured(live, hotels, anchors, tmp_path / "measured").geometry()
 
 
-def test_no_weight_moves_in_a_closed_direction(
-    base: Base, hotels: list[Chat], quick: Training, tmp_path: Path
-) -> None:
+@pytest.fixture
+def half_closed(base: Base) -> Filters:
+    """Filters that let nothing through in the first half of every layer's input directions."""
     layers = linear_layers(bases.load_model(base)).items()
     open_ = {
         name: (torch.arange(layer.in_features) >= layer.in_features // 2).float() for name, layer in layers
     }
-    filters = {name: torch.diag(kept) if "q_proj" in name else kept for name, kept in open_.items()}
-    tuned = train(base, hotels, quick, tmp_path, callbacks=[Shaping(filters)])
+    shapes = {name: torch.diag(kept) if "q_proj" in name else kept for name, kept in open_.items()}
+    return Filters({}, shapes, {name: torch.ones(len(kept)) for name, kept in open_.items()})
+
+
+def closed_half(weight: torch.Tensor) -> torch.Tensor:
+    return weight.detach()[:, : weight.shape[1] // 2]
+
+
+@pytest.mark.parametrize("adapter", [LORA, None])
+def test_nothing_moves_in_a_closed_direction(
+    base: Base, hotels: list[Chat], quick: Training, half_closed: Filters, tmp_path: Path, adapter: Any
+) -> None:
+    tuned = train(base, hotels, quick, tmp_path, adapter=adapter, callbacks=[Shaping(half_closed)])
     before = dict(bases.load_model(base, torch.float32).named_parameters())
     moved = 0.0
     for name, weight in input_weights(tuned).items():
         if name == "lm_head":  # tied to the embeddings, which are no layer's input
             continue
-        move = (weight - before[f"{name}.weight"]).detach()
-        assert not move[:, : move.shape[1] // 2].any(), name
-        moved += float(move.norm())
+        start = torch.zeros_like(weight) if adapter else before[f"{name}.weight"]
+        assert torch.equal(closed_half(weight), closed_half(start)), name
+        moved += float((weight - start).detach().norm())
     assert moved > 0
 
 
-def test_of_a_lora_b_alone_learns_and_a_keeps_its_size_where_it_was_laid(
-    base: Base, hotels: list[Chat], quick: Training, geometry: Geometry, tmp_path: Path
+def test_the_first_a_keeps_its_size(
+    base: Base, hotels: list[Chat], quick: Training, half_closed: Filters, tmp_path: Path
 ) -> None:
-    start = shaping(geometry, 3.0, tmp_path, lora=True)
-    tuned = train(base, hotels, quick, tmp_path / "s", adapter=LORA, callbacks=[start])
     still = quick.model_copy(update={"max_steps": 1, "warmup": 1.0})  # the first step's rate is zero
+    shaped = train(base, hotels, still, tmp_path / "s", adapter=LORA, callbacks=[Shaping(half_closed)])
     plain = train(base, hotels, still, tmp_path / "p", adapter=LORA)
-    begun = left_free(plain, geometry, 3.0)
-    with tuned.disable_adapter():  # as DPO asks its reference
-        pass
-    trained = {name for name, weight in tuned.named_parameters() if weight.requires_grad}
-    assert trained == {name for name, _ in tuned.named_parameters() if ".lora_B." in name}
-    assert all(weight.any() for name, weight in tuned.named_parameters() if ".lora_B." in name)
-    for name, weight in input_weights(tuned).items():
-        size = float(input_weights(plain)[name].detach().norm())
-        assert float(weight.norm()) == pytest.approx(size, rel=1e-4)
-        assert torch.allclose(weight, begun[name] * (size / begun[name].norm()), atol=1e-5), name
-
-
-def test_a_start_that_comes_from_a_checkpoint_is_not_laid_again(
-    base: Base, hotels: list[Chat], quick: Training, geometry: Geometry, tmp_path: Path
-) -> None:
-    whole = train(base, hotels, quick, tmp_path / "w", adapter=LORA, callbacks=[Start(laid_once(geometry))])
-    half = quick.model_copy(update={"save_steps": 1})
-    rows = laid_once(geometry)
-    with pytest.raises(KeyboardInterrupt):
-        train(base, hotels, half, tmp_path / "h", adapter=LORA, callbacks=[Start(rows), Killed()])
-    again = train(base, hotels, half, tmp_path / "h", adapter=LORA, callbacks=[Start(rows)])
-    for name, weight in input_weights(whole).items():
-        assert torch.equal(weight, input_weights(again)[name]), name
-
-
-class Killed(TrainerCallback):
-    """Ends a training after its first step's checkpoint, as Ctrl-C does."""
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        raise KeyboardInterrupt
-
-
-def laid_once(geometry: Geometry) -> Any:
-    asked: list[torch.nn.Module] = []
-
-    def rows(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-        asked.append(model)
-        assert len(asked) == 1, "laid a second time"
-        return left_free(model, geometry, 1.0)
-
-    return rows
+    for name, weight in input_weights(shaped).items():
+        assert float(weight.detach().norm()) == pytest.approx(
+            float(input_weights(plain)[name].detach().norm()), rel=1e-4
+        )
 
 
 def test_all_weights_under_a_pull_of_nothing_train_as_without_it(
@@ -132,7 +103,7 @@ def test_all_weights_under_a_pull_of_nothing_train_as_without_it(
 ) -> None:
     live = LocalModel(bases.load_model(base, torch.float32), bases.load_tokenizer(base))
     geometry = measured(live, hotels, anchors, tmp_path / "measured").geometry()
-    free = shaping(geometry, 0.0, tmp_path, lora=False)
+    free = Shaping(filters(geometry, 0.0), eigenbasis=False)
     shaped = dict(train(base, hotels, quick, tmp_path / "s", callbacks=[free]).named_parameters())
     plain = dict(train(base, hotels, quick, tmp_path / "p").named_parameters())
     for name, before in live.model.named_parameters():
@@ -178,45 +149,64 @@ def test_the_geometry_of_what_was_measured(
     assert torch.allclose(update @ by, alike.held(first + "q_proj", update, 2.0), atol=1e-4)
 
 
-def test_filters_are_kept_and_read_again(
-    base: Base, hotels: list[Chat], quick: Training, geometry: Geometry, tmp_path: Path
+@pytest.mark.parametrize("pull", [0.0, 2.0])
+def test_turning_and_turning_back_shapes_as_the_filter_alone(
+    geometry: Geometry, tmp_path: Path, pull: float
 ) -> None:
-    shaping(geometry, 2.0, tmp_path, lora=False)
-    written = (tmp_path / "filters.safetensors").stat().st_mtime_ns
-    shaping(geometry, 2.0, tmp_path, lora=False)
-    kept = Kept(tmp_path / "filters.safetensors")
-    assert (tmp_path / "filters.safetensors").stat().st_mtime_ns == written
-    assert set(kept) == set(geometry.domain)
-    for name in kept:
-        assert torch.equal(kept[name], geometry.filter(name, 2.0).bfloat16())
+    made = filters(geometry, pull)
+    made.keep(tmp_path / "filters")
+    kept = Filters.kept(tmp_path / "filters", torch.device("cpu"))
+    assert set(kept.turns) == set(kept.shapes) == set(geometry.domain)
+    for name in kept.shapes:
+        assert torch.equal(kept.shapes[name], made.shapes[name])
+        assert torch.equal(kept.turns[name], made.turns[name])
+        update = torch.randn(3, len(geometry.domain[name]))
+        alone = update @ geometry.filter(name, pull)
+        there_and_back = kept.shaped(name, kept.turned(name, update))
+        assert (there_and_back - alone).norm() <= 0.02 * alone.norm(), name
 
 
-def test_white_rows_answer_the_domain_each_with_something_else(geometry: Geometry) -> None:
+def test_another_device_than_the_processor_holds_all_filters_each_shared_one_once(
+    geometry: Geometry, tmp_path: Path
+) -> None:
+    filters(geometry, 1.0).keep(tmp_path / "filters")
+    held = Filters.kept(tmp_path / "filters", torch.device("meta"))
+    assert {
+        one.device.type for kind in (held.turns, held.shapes, held.energies) for one in kind.values()
+    } == {"meta"}
+    first = "model.layers.0.self_attn."
+    assert held.turns[first + "q_proj"] is held.turns[first + "v_proj"]
+
+
+def test_the_optimizer_works_where_the_domains_inputs_do_not_correlate(geometry: Geometry) -> None:
+    made = filters(geometry, 1.0)
+    for name, turn in made.turns.items():
+        moment = turn.float().T @ geometry.domain[name] @ turn.float()
+        aside = moment - torch.diag(moment.diagonal())
+        assert aside.norm() <= 0.02 * moment.norm(), name
+
+
+def test_the_first_as_rows_answer_the_domain_each_with_something_else(geometry: Geometry) -> None:
+    made = filters(geometry, 1.0)
     for name, moment in geometry.domain.items():
         first = torch.randn(4, len(moment), generator=torch.Generator().manual_seed(0))
-        free = geometry.free(name, first, 1.0)
-        begun = whitened(free, moment).float()
+        shaped = made.shaped(name, made.turned(name, first))
+        begun = made.whitened(name, shaped)
         answers = begun @ moment @ begun.T
-        assert torch.allclose(answers, torch.eye(4), atol=0.02), name
-        spans = torch.linalg.qr(torch.cat([free, begun]).T)
-        assert spans.R.diagonal()[4:].abs().max() <= 0.01 * begun.norm(), "the rows' span is the free rows'"
+        assert torch.allclose(answers / answers.diagonal().mean(), torch.eye(4), atol=0.1), name
+        spans = torch.linalg.qr(torch.cat([shaped, begun]).T)
+        assert spans.R.diagonal()[4:].abs().max() <= 0.01 * begun.norm(), "the rows' span is the shaped rows'"
 
 
-def test_rows_of_which_only_a_diagonal_is_known_are_white_by_it() -> None:
-    rows = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
-    energies = torch.rand(8) + 0.5
-    assert torch.allclose(whitened(rows, energies), whitened(rows, torch.diag(energies)))
-
-
-def test_a_strong_pull_turns_the_start_away_from_what_the_anchors_use(geometry: Geometry) -> None:
-    for name, moment in geometry.anchors.items():
-        rows = torch.randn(4, len(moment), generator=torch.Generator().manual_seed(0))
-        weak, strong = (
-            _share(geometry.free(name, rows, pull), moment, geometry.domain[name]) for pull in (0.1, 100.0)
-        )
-        assert strong < 0.8 * weak, name
-
-
-def _share(rows: torch.Tensor, anchors: torch.Tensor, domain: torch.Tensor) -> float:
-    """What rows answer to the anchors, for each energy that they answer to the domain."""
-    return float((rows @ anchors @ rows.T).trace() / (rows @ domain @ rows.T).trace())
+def test_weight_decay_decays_the_weight_and_not_what_it_is_turned_to() -> None:
+    turn = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(0))).Q
+    layer = torch.nn.Linear(6, 4, bias=False)
+    before = layer.weight.detach().clone()
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.5, weight_decay=0.1)
+    shaping = Shaping(Filters({"layer": turn}, {"layer": turn.T}, {"layer": torch.ones(6)}))
+    shaping.begin(torch.nn.ModuleDict({"layer": layer}))
+    layer.weight.grad = torch.zeros_like(before)
+    shaping.before_step()
+    optimizer.step()
+    shaping.after_step()
+    assert torch.allclose(layer.weight, 0.95 * before, atol=1e-5)

@@ -5,15 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tether.methods.registry import method
-from tether.methods.tether import (
-    ALPHA,
-    ANCHOR_EVERY,
-    ANCHOR_TOKENS,
-    OWN_PULL,
-    RANK,
-    Holding,
-    under_budget,
-)
+from tether.methods.tether import ANCHOR_EVERY, ANCHOR_TOKENS, PULL, Holding, under_budget
 
 if TYPE_CHECKING:
     from tether.methods.run import Run, Tuned
@@ -40,13 +32,13 @@ def tether_dpo(
     *,
     budget: float | dict[str, float] | None = None,
     beta: float = BETA,
-    rank: int = RANK,
-    alpha: int = ALPHA,
+    rank: int = 16,
+    alpha: int = 32,
     learning_rate: float = RATE,
-    pull: float = OWN_PULL,
+    pull: float = PULL,
     anchor_every: int = ANCHOR_EVERY,
     anchor_tokens: int = ANCHOR_TOKENS,
 ) -> Tuned:
-    """DPO as tether trains: a shaped LoRA, anchors, a drift budget, the rewind, a certificate."""
+    """DPO as tether trains: shaped steps, anchors, a drift budget, the rewind, a certificate."""
     holding = Holding(budget=budget, pull=pull, anchor_every=anchor_every, anchor_tokens=anchor_tokens)
     return under_budget(run, holding, learning_rate, rank=rank, alpha=alpha, beta=beta)

@@ -14,21 +14,24 @@ from tether.methods.registry import method
 from tether.training.anchored import Anchoring, Constraint
 from tether.training.budget import Budget
 from tether.training.certificate import Certificate
+from tether.training.filters import Filters, filters
 from tether.training.preference import PreferenceLoss
 from tether.training.rewind import WHOLE, DialogueLoss, Rewind
-from tether.training.shaping import shaping
+from tether.training.shaping import Shaping
 from tether.training.stopping import EarlyStop
 from tether.training.update import AdapterUpdate, WeightUpdate
 from tether.training.weighting import Weighting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    from transformers import PreTrainedModel, TrainerCallback
+    from transformers import PreTrainedModel
 
     from tether.anchors.reference import Reference
     from tether.inference import LocalModel
     from tether.methods.run import Run, Tuned
+    from tether.training.measured import Measured
 
 # A rewind to less took skill and gave little back: to 0.03 on safety 5.8 points of right steps, for a tenth
 # of a point of safety (one seed, a pull at all groups alike; docs/tried.md).
@@ -38,7 +41,7 @@ BUDGET = 0.05
 # interval.
 MULTIPLIER = {"start": 0.3, "rate": 0.05, "memory": 0.8, "aim": 0.5}
 
-PULL, ANCHOR_EVERY, ANCHOR_TOKENS = 3.0, 8, 384
+PULL, ANCHOR_EVERY, ANCHOR_TOKENS = 3.0, 4, 384
 # tether's own LoRA takes longer steps through a filter ten times as strong: 100 steps learned as much as full
 # fine-tuning's, where half the alpha at a pull of 3 had learned as LoRA's, at hardly more drift
 # (docs/tried.md). At rank 16 a stronger pull costs learning: a LoRA of somebody else's has the lesser one.
@@ -53,13 +56,14 @@ class Holding:
         budget: Drift allowed in nats per answer token, for all anchor groups or by group.
         training_budget: What the multipliers hold drift to in training; None is the budget. A tighter one
             leaves less to the rewind, which takes more skill than their pull does.
-        pull: How strongly the geometry shapes the training; 0 leaves it alone.
+        pull: How strongly the geometry shapes each step; 0 leaves it alone.
         anchor_every: Steps between looks at anchors; 0 looks at none.
         anchor_tokens: Tokens of a look.
         rewinding: Whether the update is rewound until it fits.
         geometry: Whether the inputs' moments are measured at all, for steps and rewind.
         first_tokens: How much the first five tokens of an anchor's answer count in the loss.
-        white: Whether a LoRA begins with rows whose answers to the domain are white.
+        eigenbasis: Whether shaped steps are made in the eigenbasis of the domain's inputs.
+        white: Whether a shaped LoRA begins with rows whose answers to the domain are white.
         stop_every: Steps between looks at whether the domain's loss still pays for the drift; 0 never looks.
         blind_to: A group of anchors that neither training nor rewind looks at; it is certified all the same.
     """
@@ -72,9 +76,16 @@ class Holding:
     rewinding: bool = True
     geometry: bool = True
     first_tokens: float = 1.0
+    eigenbasis: bool = True
     white: bool = True
     stop_every: int = 0
     blind_to: str | None = None
+
+    def shaping(self, measured: Measured, folder: Path) -> Shaping:
+        """What shapes the steps; its filters lie in this folder, as large as the model together."""
+        if not folder.exists():  # the optimizer of a run that goes on has worked in these very coordinates
+            filters(measured.geometry(), self.pull).keep(folder)
+        return Shaping(Filters.kept(folder, measured.device), self.eigenbasis, self.white)
 
     @property
     def splits(self) -> list[str]:
@@ -108,6 +119,7 @@ def tether(
     stm: float | None = None,
     flow: bool = False,
     first_tokens: float = 1.0,
+    eigenbasis: bool = True,
     white: bool = True,
     stop_every: Annotated[int, Field(ge=0)] = 0,
     blind_to: str | None = None,
@@ -125,6 +137,7 @@ def tether(
             rewinding=rewinding,
             geometry=geometry,
             first_tokens=first_tokens,
+            eigenbasis=eigenbasis,
             white=white,
             stop_every=stop_every,
             blind_to=blind_to,
@@ -160,14 +173,11 @@ def under_budget(
     domain_loss = _domain_loss(run, model, beta)
     started = time.perf_counter()
     measured = run.measured(model, heeded) if holding.geometry else None
-    callbacks: list[TrainerCallback] = []
-    if measured and holding.pull:
-        folder, lora = run.out / "checkpoints", parametrisation == "lora"
-        callbacks += [shaping(measured.geometry(), holding.pull, folder, lora=lora, white=holding.white)]
+    filtered = run.out / "checkpoints" / "filters"
+    shaping = holding.shaping(measured, filtered) if measured and holding.pull else None
     measuring = time.perf_counter() - started
     multipliers = Budget(trained_to, **MULTIPLIER)
     stop = EarlyStop(holding.stop_every, lambda now: domain_loss(run.live(now)), multipliers)
-    callbacks += [stop] if holding.stop_every else []
     tuned, cost, rate = run.fit(
         model,
         parametrisation,
@@ -175,7 +185,7 @@ def under_budget(
         rank=rank,
         alpha=alpha,
         anchoring=holding.anchoring(Constraint(multipliers, reference)),
-        callbacks=callbacks,
+        callbacks=[*([shaping] if shaping else []), *([stop] if holding.stop_every else [])],
         beta=beta,
         weighting=weighting,
     )

@@ -63,7 +63,7 @@ class Anchoring:
     constraint: Constraint | None
     every: int
     tokens: int
-    measure_every: int = 10
+    measure_every: int = 5
     first_tokens: float = 1.0
 
     @property

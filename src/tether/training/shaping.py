@@ -1,89 +1,90 @@
-"""Training all weights in the directions which the anchors leave free: every step's update is filtered.
+"""Training that keeps to the directions which the anchors leave free: every step's update is shaped.
 
 The rewind's filter (training/geometry.py) applied after the training can only take away; applied to each
-step, the rest of the update learns to do without what was taken. The optimizer is not touched: the move that
-it made is multiplied by the filter afterwards, which costs a product of the weight's size with (width,
-width). A LoRA needs none of this, for its A is filtered once, before it begins (training/starts.py).
+step, the rest of the update learns to do without what was taken. The optimizer is not touched: before its
+step the gradient of each weight is turned into the coordinates of the layer's inputs, and afterwards the move
+that it made is turned back and shaped (training/filters.py), which costs three products of the weight's size
+with (width, width). A LoRA's first A, random, would let B act along the anchors' directions as along any
+other; it is shaped too, its size kept.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import TrainerCallback
 
-from tether.anchors.layered import owners
-from tether.training.kept import Kept, keep
-from tether.training.starts import Start, left_free
-from tether.training.update import input_weights
+from tether.training.update import input_weights, is_adapted
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tether.anchors.layered import Layers
-    from tether.training.geometry import Geometry
+    from tether.training.filters import Filters
 
 
 class Shaping(TrainerCallback):
-    """Filters each optimizer step.
+    """Shapes each optimizer step: in a trainer as its callback, in a loop of one's own by the plain methods.
 
     Args:
-        filters: By layer, what a move is multiplied by: (width, width), or a diagonal (width,).
+        filters: Of the layers to shape.
+        eigenbasis: Whether the optimizer works there, or in the coordinates that the base came with.
+        white: Whether a LoRA's first A is whitened when it is shaped.
     """
 
-    def __init__(self, filters: Layers) -> None:
-        self._filters = filters
+    def __init__(self, filters: Filters, eigenbasis: bool = True, white: bool = True) -> None:
+        self._filters, self._eigenbasis, self._white = filters, eigenbasis, white
         self._weights: dict[str, torch.Tensor] = {}
-        self._before: dict[str, torch.Tensor] = {}
+        self._before: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Find the weights."""
-        weights = input_weights(kwargs["model"])
-        self._weights = {name: weight for name, weight in weights.items() if name in self._filters}
+        """As ``begin``."""
+        self.begin(kwargs["model"], state.global_step)
 
-    @torch.no_grad()
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Keep what the weights are."""
-        self._before = {name: weight.detach().clone() for name, weight in self._weights.items()}
+        """As ``before_step``."""
+        self.before_step()
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """As ``after_step``."""
+        self.after_step()
+
+    def begin(self, model: torch.nn.Module, step: int = 0) -> None:
+        """Find the weights; of a LoRA that begins, shape the first A."""
+        self._weights = {
+            name: weight for name, weight in input_weights(model).items() if name in self._filters.shapes
+        }
+        if is_adapted(model) and step == 0:
+            self._shape_start()
 
     @torch.no_grad()
-    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Filter the move that the optimizer made."""
-        for name, before in self._before.items():
-            by = self._filters[name].to(before.device)
-            move = (self._weights[name] - before).to(by.dtype)
-            self._weights[name].copy_(before + (move * by if by.ndim == 1 else move @ by))
+    def _shape_start(self) -> None:
+        for name, weight in self._weights.items():
+            shaped = self._filters.shaped(name, self._filters.turned(name, weight))
+            begun = self._filters.whitened(name, shaped) if self._white else shaped
+            weight.copy_(begun * (weight.norm() / begun.norm()))
+
+    @torch.no_grad()
+    def before_step(self) -> None:
+        """Turn the gradients, and the weights with them: an optimizer may read them too, to decay them."""
+        for name, weight in self._weights.items():
+            if weight.grad is None:  # no part of this step
+                continue
+            before = weight.detach().clone()
+            if not self._eigenbasis:
+                self._before[name] = before, before
+                continue
+            # In one product: reading the turn is what takes the time.
+            turned, gradient = self._filters.turned(name, torch.cat([before, weight.grad])).chunk(2)
+            self._before[name] = before, turned
+            weight.copy_(turned)
+            weight.grad.copy_(gradient)
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Turn back and shape the move that the optimizer made."""
+        for name, (before, turned) in self._before.items():
+            weight = self._weights[name]
+            move = weight - turned
+            if not self._eigenbasis:
+                move = self._filters.turned(name, move)
+            weight.copy_(before + self._filters.shaped(name, move))
         self._before.clear()
-
-
-def shaping(
-    geometry: Geometry, pull: float, folder: Path, *, lora: bool, white: bool = True
-) -> TrainerCallback:
-    """What keeps a training to what the anchors leave free: of a LoRA its start, of all weights every step.
-
-    Args:
-        geometry: Of the model's inputs before training.
-        pull: How strongly.
-        folder: Where filters may lie while it trains.
-        lora: Whether a LoRA is trained.
-        white: Whether a LoRA begins with rows whose answers to the domain are white.
-    """
-    if lora:
-        return Start(partial(left_free, geometry=geometry, pull=pull, white=white))
-    return Shaping(_filters(geometry, pull, folder / "filters.safetensors"))
-
-
-def _filters(geometry: Geometry, pull: float, file: Path) -> Layers:
-    """Every layer's filter in bfloat16; layers that share an input share theirs.
-
-    They lie in this file, as large as half the model: for a processor each is read when it is due, a GPU
-    holds them all.
-    """
-    if not file.exists():
-        shared = owners(geometry.domain)
-        made = {owner: geometry.filter(owner, pull).bfloat16() for owner in dict.fromkeys(shared.values())}
-        keep(file, {name: made[owner] for name, owner in shared.items()})
-    kept = Kept(file)
-    return kept if geometry.device.type == "cpu" else kept.all(geometry.device)
