@@ -34,7 +34,7 @@ def main() -> None:
         one = {seed: read(arguments.one / seed, axis) for seed in seeds}
         other = {seed: read(arguments.other / seed, axis) if arguments.other else base for seed in seeds}
         print(f"{axis} ({', '.join(seeds)}): {difference(base, one, other)}")
-        for source, group in dict.fromkeys((item.source, item.group) for item in base):
+        for source, group in dict.fromkeys((item.source, item.group) for item in pair(base, one).items):
             kind = [item for item in base if (item.source, item.group) == (source, group)]
             print(f"  {source}, {group}: {difference(kind, one, other)}")
 
