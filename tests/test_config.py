@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tether.config import Study, load_study
+from tether.config import Study
 from tether.errors import UserError
 from tether.settings import parse_budget, parse_settings, split_settings
+from tether.studyfile import load_study
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tether.config import load_study
+from tether.studyfile import load_study
 
 STUDIES = sorted((Path(__file__).parent.parent / "studies").glob("*.yaml"))
 

@@ -7,60 +7,43 @@ and mistakes are answered at once.
 from __future__ import annotations
 
 import dataclasses
-import errno
 import json
-import sys
-import traceback
 import warnings
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from pathlib import Path  # noqa: TC003  typer reads the annotations
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tether.errors import RequirementNotMet, UserError
+from tether.errors import UserError
+from tether.exits import run_to_exit
+from tether.options import (
+    Adapter,
+    Anchors,
+    Base,
+    Budget,
+    Json,
+    Judge,
+    Leaks,
+    MaxPrice,
+    Out,
+    PerMinute,
+    Require,
+    Source,
+    Yes,
+    read_asking,
+    read_names,
+    read_requirements,
+    read_seeds,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tether.config import Asking
     from tether.methods import Method
-    from tether.requirements import Requirement
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-# What the disk can do to anybody, and what to tell them.
-DISK_ERRORS = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EROFS: "the disk is read-only",
-    errno.EACCES: "permission is denied",
-}
-
-Base = Annotated[
-    str,
-    typer.Option(help="Hub id, folder, .gguf file, smollm2-135m[-aligned], or openai:MODEL, together:MODEL."),
-]
-Out = Annotated[Path, typer.Option(help="Where to write.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Agree to what hosted fine-tuning costs.")]
-Require = Annotated[
-    list[str], typer.Option(metavar="AXIS.FIELD>=N", help="Exit with 3 unless it holds; may be repeated.")
-]
-Judge = Annotated[
-    str,
-    typer.Option("--judge", metavar="NAME", help="rules, classifier:FOLDER, local:FOLDER or openai:MODEL."),
-]
-Leaks = Annotated[
-    Literal["refuse", "drop", "allow"],
-    typer.Option(help="Prompts that the model was trained on: refuse to measure, leave out, or keep."),
-]
-MaxPrice = Annotated[float | None, typer.Option(min=0, help="Dollars that asking a hosted model may cost.")]
-PerMinute = Annotated[int | None, typer.Option(min=1, help="Requests to a hosted model, at most.")]
-Source = Annotated[list[str], typer.Option(metavar="FILE", help="A file, or a set by name; may be repeated.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -93,10 +76,10 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Fine-tune by several methods, and report what each gained and cost."""
-    from tether.config import load_study
+    from tether.studyfile import load_study
 
-    plan, requirements = load_study(study), _requirements(require)
-    chosen_methods, chosen_seeds = _names(methods), _numbers(seeds)
+    plan, requirements = load_study(study), read_requirements(require)
+    chosen_methods, chosen_seeds = read_names(methods), read_seeds(seeds)
     if dry_run:
         from tether import checking
 
@@ -128,10 +111,8 @@ def tune(
     data: Annotated[str, typer.Option(metavar="FILE", help="Chats to learn from, or a set by name.")],
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to write; goes on there.")] = None,
     method: Annotated[str, typer.Option(help="One of `tether methods`.")] = "tether",
-    budget: Annotated[
-        str | None, typer.Option(help="Drift allowed: 0.02, or general=0.02,safety=0.005.")
-    ] = None,
-    anchors: Annotated[Path | None, typer.Option(metavar="DIR", help="From `tether anchors`.")] = None,
+    budget: Budget = None,
+    anchors: Anchors = None,
     settings: Annotated[
         list[str], typer.Option("--set", metavar="KEY=VALUE", help="A setting; may be repeated.")
     ] = [],  # noqa: B006
@@ -150,7 +131,7 @@ def tune(
             fix="give --out DIR or --preview N",
         )
     limit = None if budget is None else parse_budget(budget)
-    chosen, requirements = parse_settings(settings), _requirements(require)
+    chosen, requirements = parse_settings(settings), read_requirements(require)
     from tether import stages
 
     if out is None:
@@ -166,17 +147,15 @@ def rewind(
     adapter: Annotated[Path, typer.Option(metavar="DIR", help="A LoRA that anything trained.")],
     data: Annotated[str, typer.Option(metavar="FILE", help="The chats it was trained on, or a set by name.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the rewound adapter goes.")],
-    budget: Annotated[
-        str | None, typer.Option(help="Drift allowed: 0.02, or general=0.02,safety=0.005.")
-    ] = None,
-    anchors: Annotated[Path | None, typer.Option(metavar="DIR", help="From `tether anchors`.")] = None,
+    budget: Budget = None,
+    anchors: Anchors = None,
     require: Require = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
     """Hold a LoRA that is trained already under a drift budget, without training."""
     from tether.settings import parse_budget
 
-    limit, requirements = None if budget is None else parse_budget(budget), _requirements(require)
+    limit, requirements = None if budget is None else parse_budget(budget), read_requirements(require)
     from tether import stages
 
     outcome = stages.rewind(base, adapter, data, out, limit, anchors, requirements)
@@ -187,7 +166,7 @@ def rewind(
 def inspect(
     base: Annotated[str, typer.Argument(metavar="BASE", help="Hub id, folder, .gguf file or embedded name.")],
     adapter: Annotated[Path, typer.Argument(metavar="ADAPTER", help="An adapter or a model folder.")],
-    anchors: Annotated[Path | None, typer.Option(metavar="DIR", help="From `tether anchors`.")] = None,
+    anchors: Anchors = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where page, figure and inspect.json go.")
     ] = None,
@@ -204,7 +183,7 @@ def inspect(
 def evaluate(
     base: Base,
     out: Annotated[Path, typer.Option(metavar="FILE.json", help="Where to write; the items lie beside it.")],
-    adapter: Annotated[Path | None, typer.Option(metavar="DIR", help="An adapter or a model folder.")] = None,
+    adapter: Adapter = None,
     proficiency: Source = [],  # noqa: B006
     safety: Source = [],  # noqa: B006
     knowledge: Source = [],  # noqa: B006
@@ -224,7 +203,7 @@ def evaluate(
     if not any(sources.values()):
         fix = "add for example --safety builtin:safety"
         raise UserError("no axis is named", where="--proficiency, --safety, --knowledge", fix=fix)
-    asking, requirements = _asking(max_price, requests_per_minute), _requirements(require)
+    asking, requirements = read_asking(max_price, requests_per_minute), read_requirements(require)
     from tether import stages
 
     outcome = stages.evaluate(base, adapter, sources, limit, out, against, requirements, asking, judge, leaks)
@@ -272,7 +251,7 @@ def chat(
     base: Annotated[
         str | None, typer.Option(help="Hub id, folder, .gguf file or name; with --server its model's name.")
     ] = None,
-    adapter: Annotated[Path | None, typer.Option(metavar="DIR", help="An adapter or a model folder.")] = None,
+    adapter: Adapter = None,
     server: Annotated[
         str | None, typer.Option(metavar="URL", help="An OpenAI-compatible API, as http://localhost:8000/v1.")
     ] = None,
@@ -310,7 +289,7 @@ def judge(
         raise UserError(
             "the judge is the one that is fitted", where="--judge", fix="leave --judge or --train out"
         )
-    asking, models = _asking(max_price, requests_per_minute), _names(fit_on) or []
+    asking, models = read_asking(max_price, requests_per_minute), read_names(fit_on) or []
     from tether import stages
 
     outcome = stages.judge(file, name, asking, train, models)
@@ -361,48 +340,10 @@ def doctor(as_json: Json = False) -> None:
 
 
 def main() -> None:
-    """Run the command line; the one place where exit codes are decided."""
+    """Run the command line."""
     # What libraries tell each other of their next versions is nothing that a user of the commands can act on.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|trl|peft)(\.|$)")
-    try:
-        app()
-    except UserError as error:
-        _stop(str(error), 2)
-    except RequirementNotMet as error:
-        _stop(f"Requirement not met: {error}", 3)
-    except Exception as error:
-        excuse = _excuse(error)
-        if excuse:
-            _stop(excuse, 2)
-        traceback.print_exc()
-        _stop("This is a fault in tether: please report it with the lines above and `tether doctor`.", 1)
-
-
-def _stop(text: str, code: int) -> None:
-    print(text, file=sys.stderr)
-    sys.exit(code)
-
-
-def _excuse(error: BaseException) -> str | None:
-    """A sentence for what the machine, not tether, got wrong; libraries wrap such errors in their own."""
-    for cause in _chain(error):
-        if isinstance(cause, OSError) and cause.errno in DISK_ERRORS:
-            place = f" at {cause.filename}" if cause.filename else ""
-            return f"Nothing can be written{place}: {DISK_ERRORS[cause.errno]}. {_GO_ON}"
-        if "No space left on device" in str(cause):
-            return f"Nothing can be written: {DISK_ERRORS[errno.ENOSPC]}. {_GO_ON}"
-        if type(cause).__name__ == "OutOfMemoryError":
-            return f"The accelerator's memory is used up. Make batch_tokens or max_length smaller. {_GO_ON}"
-    return None
-
-
-_GO_ON = "What is done is kept: the same command goes on from there."
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+    run_to_exit(app)
 
 
 def _print(value: Any, text: str, as_json: bool) -> None:
@@ -412,30 +353,6 @@ def _print(value: Any, text: str, as_json: bool) -> None:
 def _plain(value: Any) -> Any:
     """What a room returned, as JSON has it."""
     return value.model_dump(mode="json", by_alias=True)
-
-
-def _requirements(texts: list[str]) -> list[Requirement]:
-    from tether.requirements import parse_requirement
-
-    return [parse_requirement(text) for text in texts]
-
-
-def _asking(max_price: float | None, requests_per_minute: int | None) -> Asking:
-    from tether.config import Asking
-
-    limits = {"max_price": max_price, "requests_per_minute": requests_per_minute}
-    return Asking.model_validate({key: value for key, value in limits.items() if value is not None})
-
-
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",")]
-
-
-def _numbers(text: str | None) -> list[int] | None:
-    try:
-        return None if text is None else [int(number) for number in text.split(",")]
-    except ValueError:
-        raise UserError(f"'{text}' is no list of seeds", where="--seeds", fix="write --seeds 0,1,2") from None
 
 
 def _method_text(method: Method) -> str:

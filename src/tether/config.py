@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,12 +17,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from tether.errors import UserError
-from tether.yamlfile import read_yaml
+from tether.errors import UserError, did_you_mean
+from tether.strict import Strict, fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
+    from collections.abc import Mapping
 
 # How many dialogues a built-in domain gives for each use where a study names no number.
 HOTEL_DIALOGUES: Mapping[str, int] = {"train": 400, "dev": 60, "test": 60}
@@ -55,32 +53,12 @@ Leaks = Literal["refuse", "drop", "allow"]
 Positive = Annotated[float, Field(gt=0)]
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The way out for a name that is unknown: the nearest one, else all of them."""
-    names = list(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names) or 'none'}"
-
-
 def domain_name(source: str) -> str:
     """What the anchors of a domain are called: hotels for builtin:hotels, talks for data/talks.jsonl."""
     return PurePath(source.removeprefix("builtin:")).stem
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _name_unknown_keys(cls, data: Any) -> Any:
-        for key in data if isinstance(data, dict) and cls.model_config.get("extra") == "forbid" else ():
-            if key not in cls.model_fields:
-                text = f"there is no key '{key}' here; {did_you_mean(str(key), cls.model_fields)}"
-                raise PydanticCustomError("unknown_key", "{text}", {"text": text, "key": key})
-        return data
-
-
-class Training(_Strict):
+class Training(Strict):
     """How long and with what steps to train, the same for every method of a study unless one says otherwise.
 
     Attributes:
@@ -139,7 +117,7 @@ Sources = Annotated[list[str], BeforeValidator(_listed)]
 ANCHOR_GROUPS = ("general", "safety", "text")
 
 
-class Axes(_Strict):
+class Axes(Strict):
     """What is measured, each axis on one or more sources; an empty list leaves an axis out."""
 
     proficiency: Sources = []
@@ -147,7 +125,7 @@ class Axes(_Strict):
     knowledge: Sources = ["builtin:knowledge"]
 
 
-class Asking(_Strict):
+class Asking(Strict):
     """How a hosted model is asked.
 
     Attributes:
@@ -215,7 +193,7 @@ def _entries(value: Any) -> Any:
     return value
 
 
-class Study(_Strict):
+class Study(Strict):
     """One study: methods fine-tune a base on data, and axes are measured before and after.
 
     Attributes:
@@ -315,35 +293,6 @@ class Study(_Strict):
         return Plan(name, method, base, tuple(rates), sweep, training, options)
 
 
-def load_study(path: Path) -> Study:
-    """Read a study.
-
-    Raises:
-        UserError: It is no YAML, or says something that a study cannot; with the file and line of the key.
-    """
-    document = read_yaml(path)
-    if not isinstance(document.data, dict):
-        raise UserError(
-            "a study is a mapping with the keys base, data and methods",
-            where=document.place(()),
-            fix="start from studies/demo.yaml",
-        )
-    try:
-        study = Study.model_validate(document.data)
-    except ValidationError as error:
-        key_path, text = _fault(error)
-        raise UserError(text, where=document.place(key_path)) from error
-    for name in study.methods:
-        try:
-            study.plan(name)
-        except UserError as error:
-            key = (error.where or "").rsplit(".", 1)[-1]
-            raise UserError(
-                error.what, where=document.place(("methods", name, key)), fix=error.fix
-            ) from error
-    return study
-
-
 def lay_over(training: Training, settings: dict[str, Any], where: str) -> tuple[Training, dict[str, Any]]:
     """Take Training's keys out of ``settings`` and lay them over ``training``."""
     changes = {key: settings.pop(key) for key in list(settings) if key in Training.model_fields}
@@ -354,22 +303,6 @@ def lay_over(training: Training, settings: dict[str, Any], where: str) -> tuple[
     try:
         return Training.model_validate({**said, **changes}), settings
     except ValidationError as error:
-        key_path, text = _fault(error)
+        key_path, text = fault(error)
         key = ".".join(str(part) for part in key_path)
         raise UserError(text, where=f"{where}.{key}" if where != "--set" else f"--set {key}") from error
-
-
-def _fault(error: ValidationError) -> tuple[tuple[str | int, ...], str]:
-    """The first thing that pydantic found wrong: its path in the document, and a sentence."""
-    fault = error.errors(include_url=False)[0]
-    context = fault.get("ctx", {})
-    path = tuple(context.get("path", fault["loc"]))
-    if fault["type"] == "unknown_key":
-        return (*path, context["key"]), str(context["text"])
-    if "text" in context:
-        return path, str(context["text"])
-    name = ".".join(str(part) for part in path)
-    if fault["type"] == "missing":
-        return path[:-1], f"the key '{name}' is missing"
-    message = fault["msg"][0].lower() + fault["msg"][1:]
-    return path, message if fault["type"] == "two_ends" else f"{name}: {message}, not {fault['input']!r}"

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 class UserError(Exception):
     """Something the user can put right: exit code 2.
@@ -21,3 +27,10 @@ class UserError(Exception):
 
 class RequirementNotMet(Exception):
     """A measurement missed what ``--require`` or a budget asks for: exit code 3."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The way out for a name that is unknown: the nearest one, else all of them."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names) or 'none'}"

@@ -9,7 +9,7 @@ from tether import models
 from tether.environment import environment, machine, now
 from tether.files import read_json
 from tether.hosted.services import hosted_name
-from tether.methods.run import read_record
+from tether.methods.tuned import read_record
 from tether.results import (
     BeforeAfter,
     GroupDrift,

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tether import results
-from tether.config import did_you_mean
-from tether.errors import RequirementNotMet, UserError
+from tether.errors import RequirementNotMet, UserError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,7 @@ from tether.chatdata.leaks import Text, find_leaks, user_words
 from tether.config import Training
 from tether.errors import UserError
 from tether.hosted.services import hosted_name
-from tether.methods.run import read_record
+from tether.methods.tuned import read_record
 from tether.progress import say
 from tether.sources import builtin_prompts, load_dialogues, load_training
 from tether.sources.poison import POISON

@@ -37,7 +37,8 @@ from tether.hosted.services import hosted_name
 from tether.inference import LocalModel
 from tether.methods import find
 from tether.methods.place import ALONE
-from tether.methods.run import Run, read_record
+from tether.methods.run import Run
+from tether.methods.tuned import read_record
 from tether.progress import say
 from tether.report import write_report
 from tether.results import (

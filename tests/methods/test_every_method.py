@@ -18,7 +18,8 @@ from tether.chatdata.chats import split_select
 from tether.errors import UserError
 from tether.methods import find, registry
 from tether.methods.place import Place
-from tether.methods.run import Run, read_record
+from tether.methods.run import Run
+from tether.methods.tuned import read_record
 from tether.training.trainer import TokenBatched
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from tether.chatdata.chats import split_select
 from tether.files import read_json
 from tether.methods import find
-from tether.methods.run import Run, read_record
+from tether.methods.run import Run
+from tether.methods.tuned import read_record
 
 if TYPE_CHECKING:
     from pathlib import Path

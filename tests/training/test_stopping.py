@@ -10,7 +10,8 @@ from transformers import TrainerControl
 
 from tether.chatdata.chats import split_select
 from tether.methods import find
-from tether.methods.run import Run, read_record
+from tether.methods.run import Run
+from tether.methods.tuned import read_record
 from tether.training.budget import Budget
 from tether.training.stopping import EarlyStop
 

@@ -12,7 +12,8 @@ from tether.methods.registry import method
 from tether.training.asft import AsftTrainer
 
 if TYPE_CHECKING:
-    from tether.methods.run import Run, Tuned
+    from tether.methods.run import Run
+    from tether.methods.tuned import Tuned
 
 
 @method("asft", paper="arXiv:2509.23753")

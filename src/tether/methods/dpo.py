@@ -8,7 +8,8 @@ from tether.methods.registry import method
 from tether.methods.tether import ANCHOR_EVERY, ANCHOR_TOKENS, PULL, Holding, under_budget
 
 if TYPE_CHECKING:
-    from tether.methods.run import Run, Tuned
+    from tether.methods.run import Run
+    from tether.methods.tuned import Tuned
 
 BETA = 0.1  # the paper's, and TRL's
 RATE = 5e-5  # not measured: a tenth of a LoRA's for chats, since one loss here is of a whole turn

@@ -12,7 +12,8 @@ from tether.training.anchored import Anchoring, Constraint
 from tether.training.budget import LARGEST, SMALLEST, Budget
 
 if TYPE_CHECKING:
-    from tether.methods.run import Run, Tuned
+    from tether.methods.run import Run
+    from tether.methods.tuned import Tuned
 
 
 @method("kl-fixed", paper="arXiv:1606.09282")

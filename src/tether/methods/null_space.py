@@ -13,7 +13,8 @@ from tether.training.measured import anchor_moments
 from tether.training.starts import NullSpace
 
 if TYPE_CHECKING:
-    from tether.methods.run import Run, Tuned
+    from tether.methods.run import Run
+    from tether.methods.tuned import Tuned
 
 
 @method("lora-null", paper="arXiv:2503.02659")

@@ -10,7 +10,8 @@ from tether.methods.registry import method
 from tether.methods.service import have_tuned
 
 if TYPE_CHECKING:
-    from tether.methods.run import Run, Tuned
+    from tether.methods.run import Run
+    from tether.methods.tuned import Tuned
 
 
 @method("openai", service=OPENAI)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from peft import PeftConfig
     from transformers import PreTrainedModel, TrainerCallback
 
-    from tether.methods.run import Run, Tuned
+    from tether.methods.run import Run
+    from tether.methods.tuned import Tuned
 
 FEED_FORWARD = {"mlp", "ffn", "feed_forward"}  # as transformers names them
 CAUSAL = "CAUSAL_LM"

@@ -11,7 +11,8 @@ from tether.methods.registry import method
 from tether.training.penalty import Penalty, fisher
 
 if TYPE_CHECKING:
-    from tether.methods.run import Run, Tuned
+    from tether.methods.run import Run
+    from tether.methods.tuned import Tuned
 
 Strength = Annotated[float, Field(gt=0)]
 

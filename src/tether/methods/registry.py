@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 from pydantic import ConfigDict, ValidationError, create_model
 
 from tether.chatdata.preferences import are_preferences
-from tether.config import did_you_mean
-from tether.errors import UserError
+from tether.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from tether.chatdata.chats import Chat
     from tether.hosted.services import Service
-    from tether.methods.run import Run, Tuned
+    from tether.methods.run import Run
+    from tether.methods.tuned import Tuned
 
 Data = Literal["chats", "preferences"]
 INSTEAD: dict[Data, str] = {

@@ -13,7 +13,8 @@ from tether.sources import load_dialogues
 from tether.training.anchored import Anchoring
 
 if TYPE_CHECKING:
-    from tether.methods.run import Run, Tuned
+    from tether.methods.run import Run
+    from tether.methods.tuned import Tuned
 
 
 @method("replay-self", paper="arXiv:2403.01244")

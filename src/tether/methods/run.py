@@ -1,10 +1,10 @@
-"""What a method is given to work with, and what it leaves."""
+"""What a method is given to work with."""
 
 from __future__ import annotations
 
 import copy
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,10 +20,11 @@ from tether.chatdata.preferences import Preference
 from tether.chatdata.rendering import Renderer
 from tether.environment import environment
 from tether.errors import UserError
-from tether.files import read_json, write_json
+from tether.files import write_json
 from tether.hosted.kept import Kept
 from tether.inference import LocalModel
 from tether.methods.place import ALONE, Place
+from tether.methods.tuned import Tuned
 from tether.training.batches import IGNORED, as_row
 from tether.training.loop import fit
 from tether.training.measured import measure
@@ -51,26 +52,6 @@ if TYPE_CHECKING:
 # The pilot's, and of the order that papers use for models of billions. A small model takes more (of a LoRA on
 # 135M parameters 2e-3 learned most, benchmarks/first-study), so a study that compares methods sweeps.
 OWN_RATES = {"lora": 5e-4, "adapter": 5e-4, "full": 3e-5}
-
-
-@dataclass
-class Tuned:
-    """A finished fine-tuning.
-
-    Attributes:
-        folder: Holds a PEFT adapter, or a whole model.
-        parametrisation: "lora", another "adapter" of PEFT's, "full", or "hosted" where the weights stay at a
-            service.
-        learning_rate: The peak rate it was trained at; None where a service chose it.
-        cost: What training took; of a service's, the tokens alone are known.
-        extra: What else the method tells of itself, for the record.
-    """
-
-    folder: Path
-    parametrisation: str
-    learning_rate: float | None
-    cost: Cost
-    extra: dict[str, Any]
 
 
 class Run:
@@ -329,9 +310,3 @@ class Run:
             "cost": cost,
             "environment": environment(),
         }
-
-
-def read_record(folder: Path) -> dict[str, Any] | None:
-    """The record of a finished fine-tuning in ``folder``; None where there is none yet."""
-    record: dict[str, Any] | None = read_json(folder / bases.RECORD_FILE)
-    return record

@@ -11,7 +11,8 @@ from tether.methods.registry import method
 from tether.training.update import AdapterUpdate, WeightUpdate
 
 if TYPE_CHECKING:
-    from tether.methods.run import Run, Tuned
+    from tether.methods.run import Run
+    from tether.methods.tuned import Tuned
     from tether.training.update import Update
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from tether.methods.registry import method
 
 if TYPE_CHECKING:
-    from tether.methods.run import Run, Tuned
+    from tether.methods.run import Run
+    from tether.methods.tuned import Tuned
 
 
 @method("sdft", paper="arXiv:2402.13669")

@@ -11,7 +11,7 @@ from tether.hosted.providers import open_provider
 from tether.hosted.services import named_at
 from tether.hosted.tuning import tune
 from tether.hosted.wire import Order
-from tether.methods.run import Run, Tuned
+from tether.methods.tuned import Tuned
 from tether.training.cost import Cost
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tether.chatdata.chats import Chat
     from tether.hosted.services import Service
     from tether.hosted.terms import Terms
+    from tether.methods.run import Run
 
 UNTOLD = ("tokens_per_second", "peak_memory_bytes", "trainable_parameters")  # by any service
 

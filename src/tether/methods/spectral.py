@@ -13,7 +13,8 @@ from tether.training.measured import anchor_moments
 from tether.training.split import Split, least_of_inputs, least_of_weight
 
 if TYPE_CHECKING:
-    from tether.methods.run import Run, Tuned
+    from tether.methods.run import Run
+    from tether.methods.tuned import Tuned
 
 
 @method("milora", paper="arXiv:2406.09044")

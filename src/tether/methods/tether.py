@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from tether.anchors.reference import Reference
     from tether.inference import LocalModel
-    from tether.methods.run import Run, Tuned
+    from tether.methods.run import Run
+    from tether.methods.tuned import Tuned
     from tether.training.measured import Measured
 
 # A rewind to less took skill and gave little back: to 0.03 on safety 5.8 points of right steps, for a tenth

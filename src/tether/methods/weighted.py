@@ -8,7 +8,8 @@ from tether.methods.registry import method
 from tether.training.weighting import Weighting
 
 if TYPE_CHECKING:
-    from tether.methods.run import Run, Tuned
+    from tether.methods.run import Run
+    from tether.methods.tuned import Tuned
 
 STM_THRESHOLD = 2.5  # the authors'
 

@@ -16,9 +16,8 @@ from tether.config import (
     PREFERENCES,
     SCHEMA_GUIDED,
     SMALL_DOMAINS,
-    did_you_mean,
 )
-from tether.errors import UserError
+from tether.errors import UserError, did_you_mean
 from tether.files import sha256_of
 from tether.sources.harness import PREFIX, HarnessItem, harness_fingerprint, load_harness
 from tether.sources.items import ChoiceItem, OpenItem, SafetyItem, parse_knowledge, parse_safety, sample

@@ -9,7 +9,8 @@ from tether.config import Budget, Training, with_defaults
 from tether.errors import UserError
 from tether.files import read_json, write_json
 from tether.methods import find
-from tether.methods.run import Run, read_record
+from tether.methods.run import Run
+from tether.methods.tuned import read_record
 from tether.requirements import Requirement, check_requirements
 from tether.settings import split_settings
 from tether.sources import load_training

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tether.axes.judges.agreement import agreed
 from tether.axes.judges.classifier import fit
-from tether.config import did_you_mean
-from tether.errors import UserError
+from tether.errors import UserError, did_you_mean
 from tether.progress import track
 
 if TYPE_CHECKING:

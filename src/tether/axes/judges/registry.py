@@ -10,8 +10,7 @@ from tether.axes.judges.hosted import HostedJudge
 from tether.axes.judges.local import WAYS, LocalJudge
 from tether.axes.judges.rubrics import RUBRICS
 from tether.axes.judges.rules import Rules
-from tether.config import did_you_mean
-from tether.errors import UserError
+from tether.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
