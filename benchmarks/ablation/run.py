@@ -28,6 +28,7 @@ from tether.training.rewind import bound
 ASKED = ("base", "data", "steps", "batch_tokens", "learning_rate")
 ENOUGH = 1e3  # nats per token: a budget under which nothing is rewound
 AS_IT_IS = "as-it-is"
+# What can be told without a rewind; studies/ablation.yaml measures all axes, rewound.
 SWITCHES = (
     AS_IT_IS,
     "anchor_every=0",

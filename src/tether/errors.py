@@ -1,4 +1,4 @@
-"""The two ways in which a command ends without being tether's fault."""
+"""The two ways in which a command ends without being tether's fault, and the way out for a mistyped name."""
 
 from __future__ import annotations
 
