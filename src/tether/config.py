@@ -113,8 +113,9 @@ def _listed(value: Any) -> Any:
 
 Sources = Annotated[list[str], BeforeValidator(_listed)]
 
-# The groups of anchors that every base has; no domain of a sequence can be called so.
-ANCHOR_GROUPS = ("general", "safety", "text")
+# The groups of anchors that tether makes itself; no domain of a sequence, and no file, can be called so.
+DOMAIN_SAFETY = "domain-safety"
+ANCHOR_GROUPS = ("general", "safety", "text", DOMAIN_SAFETY)
 
 
 class Axes(Strict):

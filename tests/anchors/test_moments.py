@@ -34,6 +34,18 @@ def test_they_are_the_mean_outer_product_of_every_real_token(
     )
 
 
+def test_what_is_passed_over_is_read_but_does_not_count(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MASSIVE", 1e9)  # nothing is scaled down
+    model = bases.load_model(base, torch.float32)
+    layers = linear_layers(model)
+    name, last = "model.layers.1.self_attn.o_proj", len(ROWS[0]) - 1
+    whole, but_one = (input_moments(model, layers, [row], label="") for row in (ROWS[0], ROWS[0][:-1]))
+    found = input_moments(model, layers, [ROWS[0]], label="", passed_over=[last])
+    assert torch.allclose(found[name], (last + 1) * whole[name] - last * but_one[name], atol=1e-5)
+    two = input_moments(model, layers, ROWS[:2], label="", passed_over=[0, 3])
+    assert torch.allclose(two[name], whole[name], atol=1e-6), "of the second text nothing counts"
+
+
 def test_layers_that_share_an_input_share_the_moment(base: Base) -> None:
     model = bases.load_model(base, torch.float32)
     found = input_moments(model, linear_layers(model), ROWS, label="")

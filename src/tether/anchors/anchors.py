@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tether.errors import UserError
 
@@ -25,11 +25,14 @@ class Anchor:
     """One prompt and the base's own answer to it.
 
     Attributes:
-        group: "general", "safety", "text" (without the chat template), or a group that the user names.
+        group: "general", "safety", "text" (without the chat template), "domain-safety", or a group that the
+            user names.
         split: "train", "select" (multipliers and rewind) or "certify" (read once, for the certificate).
         prompt: The user turn as text, or the text that is gone on with.
         prompt_ids: The prompt as the model reads it, up to where the answer begins.
         answer_ids: The answer, with its end-of-turn token where the base gave one.
+        opening: Tokens of the prompt that the domain's dialogues open with too. Training is there to read
+            them, so the geometry does not keep away from what they are.
     """
 
     group: str
@@ -38,6 +41,12 @@ class Anchor:
     answer: str
     prompt_ids: list[int]
     answer_ids: list[int]
+    opening: int = 0
+
+    def row(self) -> dict[str, Any]:
+        """As it is written; by most no opening is shared, and these are written as before there was any."""
+        found = asdict(self)
+        return found if self.opening else {key: value for key, value in found.items() if key != "opening"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,7 @@ class AnchorSet:
         """Checksum of prompts and answers, as `drift.json` names them."""
         digest = hashlib.sha256()
         for anchor in self.anchors:
-            digest.update(json.dumps(asdict(anchor), sort_keys=True).encode())
+            digest.update(json.dumps(anchor.row(), sort_keys=True).encode())
         return digest.hexdigest()
 
     def without(self, group: str) -> AnchorSet:
@@ -87,7 +96,7 @@ class AnchorSet:
     def save(self, folder: Path) -> None:
         """Write the files of an anchor folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        lines = (json.dumps(asdict(anchor), ensure_ascii=False) for anchor in self.anchors)
+        lines = (json.dumps(anchor.row(), ensure_ascii=False) for anchor in self.anchors)
         (folder / "anchors.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
         about = {
             "base": self.base,

@@ -105,12 +105,13 @@ def plain_texts(model: LocalModel, chats: AnchorSet, sizes: Mapping[str, int]) -
 
 @dataclass(frozen=True)
 class Asked:
-    """An anchor before it is answered; ``ids`` are of the rendered prompt."""
+    """An anchor before it is answered; ``ids`` are of the rendered prompt, ``opening`` as the anchor's."""
 
     group: str
     split: str
     prompt: str
     ids: list[int]
+    opening: int = 0
 
 
 def answered(
@@ -137,6 +138,7 @@ def answered(
             str(model.tokenizer.decode(answer, skip_special_tokens=True)),
             list(one.ids),
             answer,
+            one.opening,
         )
         for one, answer in zip(asked, answers, strict=True)
     ]

@@ -37,14 +37,16 @@ def input_moments(
     layers: Mapping[str, torch.nn.Module],
     rows: Sequence[Sequence[int]],
     label: str,
+    passed_over: Sequence[int] = (),
 ) -> Moments:
-    """Mean x x^T over all tokens of some texts.
+    """Mean x x^T over the tokens of some texts.
 
     Args:
         model: The model that reads them.
         layers: The layers whose inputs are wanted, modules of ``model`` that take them as first argument.
         rows: Token ids of each text.
         label: Of the progress bar.
+        passed_over: How many first tokens of each text are read but do not count; none where it is empty.
 
     Returns:
         One moment a layer that took part; layers that share an input share its tensor.
@@ -52,7 +54,8 @@ def input_moments(
     with gathering(layers) as gatherer, task(label, len(rows)) as progress:
         for batch in batches_by_length([len(row) for row in rows], pass_sizes(model.device)):
             ids, mask = pad([rows[index] for index in batch], 0)  # what stands behind a row counts nowhere
-            gatherer.real = mask.bool().to(model.device)
+            starts = torch.tensor([[passed_over[index] if passed_over else 0] for index in batch])
+            gatherer.real = (mask.bool() & (torch.arange(mask.shape[1]) >= starts)).to(model.device)
             backbone(model)(
                 input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False
             )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tether.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tether.chatdata.chats import Message
     from tether.inference import LocalModel
 
 MARK = "anchor prompt goes here"
@@ -55,9 +56,11 @@ def sampled_prompts(model: LocalModel, count: int, *, temperature: float, seed: 
     )
 
 
-def user_turn_opening(model: LocalModel) -> list[int]:
-    """Token ids of a conversation up to where the user begins to speak."""
-    text = model.renderer.text([{"role": "user", "content": MARK}])
+def user_turn_opening(
+    model: LocalModel, before: Sequence[Message] = (), tools: Sequence[dict[str, Any]] = ()
+) -> list[int]:
+    """Token ids of a conversation up to where the user begins to speak, what stands before included."""
+    text = model.renderer.text([*before, {"role": "user", "content": MARK}], tools)
     return list(model.tokenizer(text[: text.index(MARK)], add_special_tokens=False)["input_ids"])
 
 

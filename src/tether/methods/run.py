@@ -13,11 +13,14 @@ from peft import LoraConfig
 
 from tether import bases
 from tether.anchors.anchors import joined
+from tether.anchors.domain_safety import FOLDER as DOMAIN_ANCHORS
+from tether.anchors.domain_safety import domain_safety_anchors
 from tether.anchors.learned import learned_anchors
 from tether.anchors.reference import Reference
 from tether.anchors.store import anchors_for
 from tether.chatdata.preferences import Preference
 from tether.chatdata.rendering import Renderer
+from tether.config import DOMAIN_SAFETY
 from tether.environment import environment
 from tether.errors import UserError
 from tether.files import write_json
@@ -88,6 +91,7 @@ class Run:
         self.base, self.train, self.select, self.out, self.yes = base, train, select, out, yes
         self.settings, self.seed, self._anchors_folder, self.place = settings, seed, anchors_folder, place
         self._retold: Retold | None = None
+        self._domain_safety = False
         self._data, self._asked = data, reference or (lambda: Reference(self._base_anchors))
 
     def retold(self) -> Run:
@@ -97,6 +101,12 @@ class Run:
         told = copy.copy(self)
         told.train, told._retold = rewritten(live, self.train, kept)
         return told
+
+    def with_domain_safety(self) -> Run:
+        """The same with safety under the dialogues' own system turns among the anchors."""
+        safer = copy.copy(self)
+        safer._domain_safety = True
+        return safer
 
     @property
     def seen(self) -> dict[str, Any]:
@@ -129,8 +139,11 @@ class Run:
     @cached_property
     def anchors(self) -> AnchorSet:
         """What must not change: the base's answers, and those of the models that learned domains before."""
-        learned = (learned_anchors(one, self.base) for one in self.place.learned)
-        return joined([self._base_anchors, *learned])
+        found = [self._base_anchors]
+        if self._domain_safety:
+            folder = self.out / DOMAIN_ANCHORS
+            found.append(domain_safety_anchors(self.base, self._base_anchors, self.train, folder))
+        return joined([*found, *(learned_anchors(one, self.base) for one in self.place.learned)])
 
     def reference(self, *splits: str) -> Reference:
         """What whoever answered the anchors thinks of these splits, in bfloat16 as models are given out."""
@@ -138,6 +151,8 @@ class Run:
         if unknown := [split for split in splits if not own.knows(split)]:
             own.ask(bases.load_model(self.base), unknown)
         whole = own.over(self.anchors)
+        if self._domain_safety:
+            whole.ask(bases.load_model(self.base), splits, [DOMAIN_SAFETY])
         for one in self.place.learned:
             whole.ask(bases.load_tuned(self.base, one.folder), splits, [one.group])
         return whole

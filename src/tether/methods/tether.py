@@ -124,11 +124,13 @@ def tether(
     white: bool = True,
     stop_every: Annotated[int, Field(ge=0)] = 0,
     blind_to: str | None = None,
+    domain_safety: bool = False,
     sdft: bool = False,
 ) -> Tuned:
     """The domain is learned in directions that the model's own answers leave free, under a drift budget."""
+    run = run.retold() if sdft else run
     return under_budget(
-        run.retold() if sdft else run,
+        run.with_domain_safety() if domain_safety else run,
         Holding(
             budget=budget,
             training_budget=training_budget,

@@ -108,11 +108,16 @@ def group_moments(model: PreTrainedModel, anchors: AnchorSet, group: str) -> Mom
     """The same of one group."""
     chosen = [anchors.anchors[index] for index in anchors.indices(group, "train")]
     rows = [[*anchor.prompt_ids, *anchor.answer_ids] for anchor in chosen]
-    return _moments(model, rows, f"{group} anchors")
+    return _moments(model, rows, f"{group} anchors", [anchor.opening for anchor in chosen])
 
 
-def _moments(model: PreTrainedModel, rows: Sequence[Sequence[int]], what: str) -> Moments:
-    shuffled = random.Random(0).sample(rows, len(rows))
-    before = accumulate((len(row) for row in shuffled), initial=0)
-    chosen = [row for row, tokens in zip(shuffled, before, strict=False) if tokens < MOMENT_TOKENS]
-    return input_moments(model, linear_layers(model), chosen, f"Inputs on {what}")
+def _moments(
+    model: PreTrainedModel, rows: Sequence[Sequence[int]], what: str, openings: Sequence[int] = ()
+) -> Moments:
+    """Of rows by lot, without their openings."""
+    texts = list(zip(rows, openings or [0] * len(rows), strict=True))
+    shuffled = random.Random(0).sample(texts, len(texts))
+    before = accumulate((len(row) - opening for row, opening in shuffled), initial=0)
+    drawn = [text for text, tokens in zip(shuffled, before, strict=False) if tokens < MOMENT_TOKENS]
+    chosen, passed_over = zip(*drawn, strict=True)
+    return input_moments(model, linear_layers(model), chosen, f"Inputs on {what}", passed_over)
