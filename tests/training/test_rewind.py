@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tether.anchors.drift import GroupDrift
 from tether.training.measured import Measured
-from tether.training.rewind import CAUTION, HALVINGS, SHARES, Rewind
+from tether.training.rewind import CAUTION, FIRST_STEP, PLACES, SHARES, Rewind, first_place
 from tether.training.update import as_it_is
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def test_the_rewind_takes_what_fits_by_a_hair_or_a_share_of_it_and_looks_at_noth
     choice, looks, update = rewound(drifts, best)
     fits = min(1.0, max(drifts.values()) ** -0.5)  # the largest scale that does
     places = [choice.alpha / share for share in SHARES]
-    assert any(-1e-9 <= fits - place < 2**-HALVINGS for place in places)
+    assert any(-1e-9 <= fits - place < 1 / PLACES for place in places)
     assert update.alpha == choice.alpha
     assert set(looks.values()) == {1}
     points = {point.alpha: point for point in choice.curve}
@@ -134,4 +134,29 @@ def test_the_pull_is_at_the_groups_that_do_not_fit(
 def test_a_group_that_fits_is_not_looked_at_further_along() -> None:
     _, looks, _ = rewound({"tame": 0.5, "wild": 20.0}, best=1.0)
     assert len([place for group, place in looks if group == "tame"]) == 2  # the whole, and what is kept
-    assert len([place for group, place in looks if group == "wild"]) == HALVINGS + 1
+    assert len([place for group, place in looks if group == "wild"]) <= 6
+
+
+@given(st.integers(1, PLACES), st.integers(0, PLACES))
+def test_the_first_place_that_fits_is_found_from_any_guess_and_soon_from_a_good_one(
+    first: int, guess: int
+) -> None:
+    looked_at: list[int] = []
+
+    def fits(place: int) -> bool:
+        looked_at.append(place)
+        return place >= first
+
+    assert first_place(fits, guess) == first
+    assert len(set(looked_at)) == len(looked_at) <= 10
+    assert all(0 < place < PLACES for place in looked_at), "of both ends it is known"
+    if abs(first - guess) < FIRST_STEP:
+        assert len(looked_at) <= 4
+
+
+@pytest.mark.parametrize("drift", [1.05, 1.5, 3.0, 20.0, 300.0])
+def test_the_search_begins_where_the_whole_updates_drift_says(drift: float) -> None:
+    """Drift here falls with the square of the scale, as it is taken to: the guess is the place."""
+    choice, looks, _ = rewound({"wild": drift}, best=1.0)
+    assert looks["wild", choice.alpha] == 1
+    assert len(looks) <= 5
