@@ -44,3 +44,10 @@ def test_under_pressure_both_methods_are_poisoned_alike() -> None:
     plans = [study.plan(name) for name in study.methods]
     for method in ("lora", "tether"):
         assert [p.training.poison_ratio for p in plans if p.method == method] == [0, 0.01, 0.05]
+
+
+def test_what_safety_in_the_domains_place_buys_is_asked_clean_and_poisoned() -> None:
+    study = load_study(STUDIES[0].with_name("domain-safety.yaml"))
+    plans = [study.plan(name) for name in study.methods]
+    asked = [(p.training.poison_ratio, p.options.get("domain_safety")) for p in plans if p.method == "tether"]
+    assert asked == [(0, None), (0, True), (0.05, None), (0.05, True)]

@@ -147,7 +147,7 @@ def check_certified(folder: Path, anchors: AnchorSet) -> None:
         UserError: It was on others; its drift cannot stand beside theirs.
     """
     certificate = read_json(folder / CERTIFICATE_FILE)
-    # In a sequence a model is certified on what it learned before too; these groups are its own.
+    # Certified on more groups, of its own domain or of those that it learned before, it is its own affair.
     if certificate is None or certificate["groups"].keys() > set(anchors.groups):
         return
     if certificate["anchors_sha256"] != anchors.sha256:

@@ -158,7 +158,7 @@ class Rewind:
     def _guess(self, needed: dict[str, float]) -> int:
         """The first place that takes what the groups need."""
         if self._measured is None:
-            return math.ceil(PLACES * (1 - 1 / (HELD**0.5 * (1 + max(needed.values())))))
+            return math.ceil(PLACES * (1 - 1 / (math.sqrt(HELD) * (1 + max(needed.values())))))
         way = math.log(max(sum(needed.values()), LEAST_PULL) / LEAST_PULL) / math.log(MOST_PULL / LEAST_PULL)
         return math.ceil(PLACES * PULLED * min(1.0, way))
 
