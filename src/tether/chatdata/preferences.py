@@ -34,6 +34,11 @@ class Preference(Chat):
         return Chat(self.id, (*self.messages[:-1], self.rejected), self.tools, self.source, self.group)
 
 
+def only_preferences(chats: Sequence[Chat]) -> list[Preference]:
+    """The preferences among some chats, typed as such."""
+    return [chat for chat in chats if isinstance(chat, Preference)]
+
+
 def prefer(chat: Chat, rejected: Message) -> Preference:
     """The preference for the turn in which a chat ends over another turn of the agent at its place."""
     messages = (*map(_as_context, chat.messages[:-1]), chat.messages[-1])

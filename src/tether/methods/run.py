@@ -18,7 +18,7 @@ from tether.anchors.domain_safety import domain_safety_anchors
 from tether.anchors.learned import learned_anchors
 from tether.anchors.reference import Reference
 from tether.anchors.store import anchors_for
-from tether.chatdata.preferences import Preference
+from tether.chatdata.preferences import only_preferences
 from tether.chatdata.rendering import Renderer
 from tether.config import DOMAIN_SAFETY
 from tether.environment import environment
@@ -28,11 +28,10 @@ from tether.hosted.kept import Kept
 from tether.inference import LocalModel
 from tether.methods.place import ALONE, Place
 from tether.methods.tuned import Tuned
-from tether.training.batches import IGNORED, as_row
 from tether.training.loop import fit
 from tether.training.measured import measure
-from tether.training.preference import as_pair
 from tether.training.rewriting import rewritten
+from tether.training.rows import chat_rows, pair_rows
 from tether.training.stack import stack
 from tether.training.weighting import kept_nats
 
@@ -208,7 +207,7 @@ class Run:
         tuned, cost = fit(
             model,
             self.tokenizer,
-            self._learned(model, beside, weighting) if beta is None else self.pairs(self.train),
+            self._learned(model, beside, weighting) if beta is None else self._pairs(),
             out=self.out,
             settings=self.settings,
             learning_rate=rate,
@@ -234,15 +233,8 @@ class Run:
         return [self.renderer.encode(chat).input_ids for chat in self.train]
 
     def rows(self, chats: Sequence[Chat]) -> list[dict[str, list[int]]]:
-        """Dialogues as training rows, cut to the longest that the settings allow.
-
-        Raises:
-            UserError: Nothing is left in which the agent speaks.
-        """
-        most = self.settings.max_length
-        encoded = (as_row(self.renderer.encode(chat)) for chat in chats)
-        cut = ({key: ids[:most] for key, ids in row.items()} for row in encoded)
-        return self._some([row for row in cut if any(label != IGNORED for label in row["labels"])])
+        """Dialogues as training rows, as ``chat_rows``."""
+        return chat_rows(self.renderer, chats, self.settings.max_length)
 
     def _learned(
         self, base: PreTrainedModel, beside: Sequence[Chat], weighting: Weighting | None
@@ -262,29 +254,8 @@ class Run:
             )
         return weighted
 
-    @staticmethod
-    def preferences(chats: Sequence[Chat]) -> list[Preference]:
-        """The same, typed as what `Method.check_data` has seen to."""
-        return [chat for chat in chats if isinstance(chat, Preference)]
-
-    def pairs(self, chats: Sequence[Chat]) -> list[dict[str, list[int]]]:
-        """Preferences as training rows, cut likewise.
-
-        Raises:
-            UserError: Nothing is left of any turn.
-        """
-        most = self.settings.max_length
-        rows = [as_pair(self.renderer, preference, most) for preference in self.preferences(chats)]
-        return self._some([row for row in rows if row["chosen_ids"] and row["rejected_ids"]])
-
-    def _some(self, rows: list[dict[str, list[int]]]) -> list[dict[str, list[int]]]:
-        if not rows:
-            raise UserError(
-                f"in no dialogue the agent speaks within the first {self.settings.max_length} tokens",
-                where="max_length",
-                fix="allow longer ones",
-            )
-        return rows
+    def _pairs(self) -> list[dict[str, list[int]]]:
+        return pair_rows(self.renderer, only_preferences(self.train), self.settings.max_length)
 
     def live(self, model: PreTrainedModel) -> LocalModel:
         """The model with the base's tokenizer, to be asked."""

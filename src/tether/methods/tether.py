@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 from pydantic import Field
 
+from tether.chatdata.preferences import only_preferences
 from tether.methods.registry import method
 from tether.training.anchored import Anchoring, Constraint
 from tether.training.budget import Budget
@@ -219,7 +220,7 @@ def _domain_loss(run: Run, base: PreTrainedModel, beta: float | None) -> Callabl
     """What the rewind judges a model by; of preferences the base, before it is trained, is the reference."""
     if beta is None:
         return DialogueLoss(run.renderer, run.select)
-    return PreferenceLoss(run.live(base), run.preferences(run.select), beta)
+    return PreferenceLoss(run.live(base), only_preferences(run.select), beta)
 
 
 def hold(
