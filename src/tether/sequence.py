@@ -30,9 +30,9 @@ from typing import TYPE_CHECKING
 from tether import study
 from tether.anchors.learned import Learned
 from tether.checking import checked_axes, claim, planned
-from tether.config import domain_name
 from tether.gathering import gather, read_records
 from tether.methods.place import Place
+from tether.names import domain_name
 from tether.progress import say
 from tether.report import write_report
 from tether.results import StudyResults, any_written, stage_result, write_results

@@ -14,10 +14,10 @@ from tether import bases
 from tether.anchors.anchors import AnchorSet, load_anchors
 from tether.anchors.build import AnchorSettings, Asked, answered, save_anchors
 from tether.anchors.prompts import spread, user_turn_opening
-from tether.config import DOMAIN_SAFETY
 from tether.errors import UserError
 from tether.files import make_once
 from tether.inference import LocalModel
+from tether.names import DOMAIN_SAFETY
 from tether.progress import say
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tether.anchors.prompts import fingerprint
-from tether.config import ANCHOR_GROUPS
 from tether.errors import UserError
+from tether.names import ANCHOR_GROUPS
 from tether.sources.rows import read_rows
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from tether.agent.conversation import hold
 from tether.agent.live import ModelSpeaker
 from tether.agent.scoring import Outcome, outcome
 from tether.chatdata.rendering import agent_text
-from tether.config import CONVERSATION_TRIALS
+from tether.names import CONVERSATION_TRIALS
 from tether.results import Item
 from tether.stats import pass_hat_k
 

@@ -11,9 +11,9 @@ from tether.axes.knowledge import knowledge
 from tether.axes.proficiency import proficiency
 from tether.axes.safety import RULES, safety
 from tether.chatdata.leaks import Text, user_words
-from tether.config import CONVERSATION_TRIALS
 from tether.errors import UserError
 from tether.inference import LocalModel
+from tether.names import CONVERSATION_TRIALS
 from tether.sources import OpenItem, load_dialogues, load_knowledge, load_safety
 
 if TYPE_CHECKING:

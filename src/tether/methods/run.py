@@ -20,7 +20,6 @@ from tether.anchors.reference import Reference
 from tether.anchors.store import anchors_for
 from tether.chatdata.preferences import only_preferences
 from tether.chatdata.rendering import Renderer
-from tether.config import DOMAIN_SAFETY
 from tether.environment import environment
 from tether.errors import UserError
 from tether.files import write_json
@@ -28,6 +27,7 @@ from tether.hosted.kept import Kept
 from tether.inference import LocalModel
 from tether.methods.place import ALONE, Place
 from tether.methods.tuned import Tuned
+from tether.names import DOMAIN_SAFETY
 from tether.training.loop import fit
 from tether.training.measured import measure
 from tether.training.rewriting import rewritten

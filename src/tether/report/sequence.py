@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 
-from tether.config import domain_name
+from tether.names import domain_name
 from tether.report.drawing import GRID, INK, WIDTH, plain_frame
 from tether.report.tables import Row, Table
 from tether.report.words import MISSING, UNIT_NAMES, axis_name, change, is_noise, level, scale

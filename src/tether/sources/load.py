@@ -10,15 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tether.bases import EMBEDDED, resolve
-from tether.config import (
-    CONVERSATION_TRIALS,
-    HOTEL_DIALOGUES,
-    PREFERENCES,
-    SCHEMA_GUIDED,
-    SMALL_DOMAINS,
-)
 from tether.errors import UserError, did_you_mean
 from tether.files import sha256_of
+from tether.names import CONVERSATION_TRIALS, HOTEL_DIALOGUES, PREFERENCES, SCHEMA_GUIDED, SMALL_DOMAINS
 from tether.sources.harness import PREFIX, HarnessItem, harness_fingerprint, load_harness
 from tether.sources.items import ChoiceItem, OpenItem, SafetyItem, parse_knowledge, parse_safety, sample
 from tether.sources.public import PUBLIC, locate

@@ -16,9 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from tether.config import SCHEMA_GUIDED
 from tether.errors import UserError
 from tether.files import cache_folder
+from tether.names import SCHEMA_GUIDED
 from tether.progress import say
 
 if TYPE_CHECKING:
