@@ -17,7 +17,7 @@ from tether.agent.scoring import Outcome, outcome, tells
 from tether.agent.speakers import Always, GoldSpeaker
 from tether.chatdata.chats import calls_of
 from tether.chatdata.leaks import find_leaks, user_words
-from tether.chatdata.rendering import agent_text, parse_turn
+from tether.chatdata.toolcalls import agent_text, parse_turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

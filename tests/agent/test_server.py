@@ -12,7 +12,7 @@ from tether.agent.scenes import scenes
 from tether.agent.scoring import outcome
 from tether.agent.server import ServerSpeaker, wire_messages, written
 from tether.agent.speakers import GoldSpeaker
-from tether.chatdata.rendering import agent_text, parse_turn
+from tether.chatdata.toolcalls import agent_text, parse_turn
 from tether.errors import UserError
 
 if TYPE_CHECKING:

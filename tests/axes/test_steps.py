@@ -17,7 +17,7 @@ from tether.axes.proficiency import proficiency, score_turn, slot_f1
 from tether.axes.steps import Step, read_step, same_step
 from tether.axes.values import Value, number, plain
 from tether.chatdata.chats import Call, Chat, Message, calls_of, load_chats
-from tether.chatdata.rendering import agent_text
+from tether.chatdata.toolcalls import agent_text
 from tether.turns import AgentTurns
 
 SYSTEM = {"role": "system", "content": "You are a booking agent. Today is Friday, 2019-03-01."}

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tether.chatdata.chats import Call, Chat
-from tether.chatdata.rendering import Renderer, agent_text, describe_tool, parse_turn
+from tether.chatdata.rendering import Renderer
+from tether.chatdata.toolcalls import agent_text, describe_tool, parse_turn
 from tether.errors import UserError
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import pytest
 from tether.axes.proficiency import score_turn
 from tether.axes.steps import read_step, same_step
 from tether.chatdata.chats import Chat, calls_of
-from tether.chatdata.rendering import agent_text
+from tether.chatdata.toolcalls import agent_text
 from tether.domains import DOMAINS, generate
 from tether.sources import fingerprint, load_dialogues
 

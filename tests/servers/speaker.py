@@ -65,7 +65,7 @@ def _canonical(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _wire(text: str) -> dict[str, Any]:
-    from tether.chatdata.rendering import parse_turn
+    from tether.chatdata.toolcalls import parse_turn
 
     turn = parse_turn(text)
     calls = [

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from tether.chatdata.rendering import agent_text
+from tether.chatdata.toolcalls import agent_text
 from tether.errors import UserError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tether.agent.dialogues import tool_schemas
 from tether.agent.tools import TOOLS, Desk, Result, compact
-from tether.chatdata.rendering import parse_turn
+from tether.chatdata.toolcalls import parse_turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

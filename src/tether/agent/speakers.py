@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tether.agent import agent_speech
 from tether.agent.policy import Policy
-from tether.chatdata.rendering import agent_text
+from tether.chatdata.toolcalls import agent_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tether.agent.conversation import hold
 from tether.agent.live import ModelSpeaker
 from tether.agent.scoring import Outcome, outcome
-from tether.chatdata.rendering import agent_text
+from tether.chatdata.toolcalls import agent_text
 from tether.names import CONVERSATION_TRIALS
 from tether.results import Item
 from tether.stats import pass_hat_k

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tether.axes.steps import Step, read_step, same_step
 from tether.chatdata.chats import Call, Chat, Message, calls_of
-from tether.chatdata.rendering import Turn, parse_turn
+from tether.chatdata.toolcalls import Turn, parse_turn
 from tether.results import Item
 
 if TYPE_CHECKING:

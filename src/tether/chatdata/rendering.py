@@ -1,22 +1,15 @@
-"""Dialogues as the model reads them: its own chat template, and tools in the text where that drops them.
-
-Many chat templates, SmolLM2's among them, pass over ``tools`` and ``tool_calls`` in silence. For these, the
-tools stand in the system turn, a call is ``<tool_call>{"name": ..., "arguments": {...}}</tool_call>`` in the
-agent's turn, and a result is ``<tool_response>...</tool_response>`` in a user turn, the form that Hermes and
-Qwen made common.
-"""
+"""Dialogues as the model reads them: its own chat template, and text for what that drops of tools."""
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
 
-from tether.chatdata.chats import Call, Chat, Message, calls_of
+from tether.chatdata.chats import Chat, Message, calls_of
+from tether.chatdata.toolcalls import parse_turn, told_in_text
 from tether.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,8 +17,6 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedTokenizerBase
 
-CALL = re.compile(r"<tool_call>(.*?)(?:</tool_call>|$)", re.DOTALL)
-HOW_TO_CALL = 'To use a tool, answer with <tool_call>{"name": tool, "arguments": {...}}</tool_call>. Tools:'
 PROBE = "probe_tool_name"
 
 
@@ -35,15 +26,6 @@ class Encoded:
 
     input_ids: list[int]
     learned: list[bool]
-
-
-@dataclass(frozen=True)
-class Turn:
-    """What the agent's text says: plain content, calls, and whether some call could not be read."""
-
-    content: str
-    calls: tuple[Call, ...]
-    malformed: bool = False
 
 
 class Renderer:
@@ -93,7 +75,7 @@ class Renderer:
         """The chat as the template is given it: where that drops tools, they stand in the turns' text."""
         if self.renders_tools:
             return chat
-        plain = _plain(chat.messages, chat.tools)
+        plain = told_in_text(chat.messages, chat.tools)
         messages = plain if self.takes_system else _without_system(plain)
         return replace(chat, messages=tuple(messages), tools=())
 
@@ -226,49 +208,10 @@ def _training_template(tokenizer: PreTrainedTokenizerBase) -> Any:
         return tokenizer.chat_template
 
 
-def parse_turn(text: str) -> Turn:
-    """Read what an agent wrote; the inverse of how calls are rendered.
-
-    A call whose JSON cannot be read, or has no name, makes the turn malformed. Thoughts are no part of it.
-    """
-    text = text.rpartition("</think>")[2]
-    calls = [_parse_call(match[1]) for match in CALL.finditer(text)]
-    return Turn(CALL.sub("", text).strip(), tuple(call for call in calls if call), None in calls)
-
-
-def _parse_call(text: str) -> Call | None:
-    try:
-        read = json.loads(text)
-    except (ValueError, RecursionError):  # a model in a loop may open brackets without end
-        return None
-    match read:
-        case {"name": str(name), "arguments": dict(arguments)} if name:
-            return Call(name, arguments)
-        case {"name": str(name)} if name and read.get("arguments") is None:
-            return Call(name, {})
-    return None
-
-
-def describe_tool(tool: dict[str, Any]) -> str:
-    """A tool in one line, a fifth of its JSON Schema's tokens: ``name(required, optional?: a|b)``."""
-    required = tool["parameters"].get("required", [])
-    parts = []
-    for name, schema in tool["parameters"].get("properties", {}).items():
-        kind = "|".join(map(str, schema["enum"])) if "enum" in schema else schema.get("type", "string")
-        suffix = "" if kind == "string" else f": {kind}"
-        parts.append(f"{name}{'' if name in required else '?'}{suffix}")
-    return f"{tool['name']}({', '.join(parts)}) - {tool['description']}".removesuffix(" - ")
-
-
-def _plain(messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> list[Message]:
-    """Messages of system, user and assistant only, everything about tools in their text."""
-    plain = [_plain_message(message) for message in messages]
-    if not tools:
-        return plain
-    listing = "\n".join([HOW_TO_CALL, *map(describe_tool, tools)])
-    if plain and plain[0]["role"] == "system":
-        return [{"role": "system", "content": f"{plain[0]['content']}\n{listing}".strip()}, *plain[1:]]
-    return [{"role": "system", "content": listing}, *plain]
+def _wrapped(message: Message) -> Message:
+    """The message in the form that templates with tools expect."""
+    calls = [{"type": "function", "function": call} for call in message.get("tool_calls", ())]
+    return {**message, "tool_calls": calls} if calls else dict(message)
 
 
 def _without_system(plain: list[Message]) -> list[Message]:
@@ -279,26 +222,3 @@ def _without_system(plain: list[Message]) -> list[Message]:
     if rest and rest[0]["role"] == "user":
         return [{"role": "user", "content": f"{head}\n\n{rest[0]['content']}"}, *rest[1:]]
     return [{"role": "user", "content": head}, *rest]
-
-
-def _plain_message(message: Message) -> Message:
-    if message["role"] == "tool":
-        return {"role": "user", "content": f"<tool_response>{message['content']}</tool_response>"}
-    return {"role": message["role"], "content": agent_text(message)}
-
-
-def agent_text(message: Message) -> str:
-    """An agent's turn as it writes it: content, then calls; what `parse_turn` reads."""
-    return "\n".join(part for part in (message["content"], *map(_call_text, calls_of(message))) if part)
-
-
-def _call_text(call: Call) -> str:
-    told = json.dumps({"name": call.name, "arguments": call.arguments}, ensure_ascii=False)
-    # A closing tag within a string would end the call early; JSON lets a slash be escaped.
-    return "<tool_call>{}</tool_call>".format(told.replace("</", r"<\/"))
-
-
-def _wrapped(message: Message) -> Message:
-    """The message in the form that templates with tools expect."""
-    calls = [{"type": "function", "function": call} for call in message.get("tool_calls", ())]
-    return {**message, "tool_calls": calls} if calls else dict(message)

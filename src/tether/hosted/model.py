@@ -6,7 +6,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from tether.chatdata.rendering import agent_text
+from tether.chatdata.toolcalls import agent_text
 from tether.hosted.client import CallError, explained
 from tether.hosted.kept import Kept
 from tether.hosted.pace import MOST, Pace
