@@ -41,13 +41,7 @@ from tether.methods.run import Run
 from tether.methods.tuned import read_record
 from tether.progress import say
 from tether.report import write_report
-from tether.results import (
-    Item,
-    StudyResults,
-    SweepPoint,
-    write_items,
-    write_results,
-)
+from tether.results import Item, StudyResults, SweepPoint, write_items, write_results
 from tether.seen import anchors_seen, without_leaks
 from tether.sources import load_training
 from tether.training.certificate import CERTIFICATE_FILE, Certificate
