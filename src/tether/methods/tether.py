@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 
 from tether.chatdata.preferences import only_preferences
+from tether.errors import UserError
 from tether.methods.registry import method
 from tether.training.anchored import Anchoring, Constraint
 from tether.training.budget import Budget
@@ -19,6 +20,7 @@ from tether.training.filters import Filters, filters
 from tether.training.preference import PreferenceLoss
 from tether.training.rewind import WHOLE, DialogueLoss, Rewind
 from tether.training.shaping import Shaping
+from tether.training.stepback import StepBack
 from tether.training.stopping import EarlyStop
 from tether.training.update import AdapterUpdate, WeightUpdate
 from tether.training.weighting import Weighting
@@ -67,6 +69,7 @@ class Holding:
         eigenbasis: Whether shaped steps are made in the eigenbasis of the domain's inputs.
         white: Whether a shaped LoRA begins with rows whose answers to the domain are white.
         stop_every: Steps between looks at whether the domain's loss still pays for the drift; 0 never looks.
+        step_back_every: Steps between small rewinds of a LoRA in training; 0 makes none.
         blind_to: A group of anchors that neither training nor rewind looks at; it is certified all the same.
     """
 
@@ -81,6 +84,7 @@ class Holding:
     eigenbasis: bool = True
     white: bool = True
     stop_every: int = 0
+    step_back_every: int = 0
     blind_to: str | None = None
 
     def shaping(self, measured: Measured, folder: Path) -> Shaping:
@@ -124,6 +128,7 @@ def tether(
     eigenbasis: bool = True,
     white: bool = True,
     stop_every: Annotated[int, Field(ge=0)] = 0,
+    step_back_every: Annotated[int, Field(ge=0)] = 0,
     blind_to: str | None = None,
     domain_safety: bool = False,
     sdft: bool = False,
@@ -144,6 +149,7 @@ def tether(
             eigenbasis=eigenbasis,
             white=white,
             stop_every=stop_every,
+            step_back_every=step_back_every,
             blind_to=blind_to,
         ),
         learning_rate,
@@ -182,6 +188,7 @@ def under_budget(
     measuring = time.perf_counter() - started
     multipliers = Budget(trained_to, **MULTIPLIER)
     stop = EarlyStop(holding.stop_every, lambda now: domain_loss(run.live(now)), multipliers)
+    step_back = _step_back(run, holding, multipliers, held, measured) if holding.step_back_every else None
     tuned, cost, rate = run.fit(
         model,
         parametrisation,
@@ -189,7 +196,7 @@ def under_budget(
         rank=rank,
         alpha=alpha,
         anchoring=holding.anchoring(Constraint(multipliers, reference)),
-        callbacks=[*([shaping] if shaping else []), *([stop] if holding.stop_every else [])],
+        callbacks=[one for one in (shaping, step_back, stop if holding.stop_every else None) if one],
         beta=beta,
         weighting=weighting,
     )
@@ -214,6 +221,18 @@ def under_budget(
         looks=stop.looks,
         **kept,
     )
+
+
+def _step_back(
+    run: Run, holding: Holding, multipliers: Budget, epsilons: dict[str, float], measured: Measured | None
+) -> StepBack:
+    if measured is None or not holding.anchor_every or run.parametrisation("lora") != "lora":
+        raise UserError(
+            "a step back filters a LoRA by the geometry, as far as the anchors have drifted",
+            where="step_back_every",
+            fix="leave it out, or leave geometry, anchor_every and parametrisation as they are",
+        )
+    return StepBack(holding.step_back_every, multipliers, epsilons, measured)
 
 
 def _domain_loss(run: Run, base: PreTrainedModel, beta: float | None) -> Callable[[LocalModel], float]:
