@@ -71,9 +71,8 @@ def test_directions_of_a_group_that_drifted_too_far_are_given_up_when_it_is_time
 
 def answered(rows: torch.Tensor, moment: torch.Tensor) -> float:
     """The energy of what rows answer to inputs of this second moment."""
-    energy = (
-        rows.detach().float() ** 2 * moment if moment.ndim == 1 else rows.detach().float() @ moment * rows
-    )
+    lower = rows.detach().float()
+    energy = lower**2 * moment if moment.ndim == 1 else lower @ moment * lower
     return float(energy.sum())
 
 

@@ -48,7 +48,7 @@ class StepBack(TrainerCallback):
             self._filter(kwargs["model"], pulls)
 
     def pulls(self, step: int) -> dict[str, float]:
-        """The pull that each group needs, by its mean drift since the one before; p leaves (1 + p)^-2 of it."""
+        """The pull that each group needs, by its drift since the one before: p leaves (1 + p)^-2 of it."""
         return {
             name: max(0.0, (self._drift(name, step) / (ALLOWED * epsilon)) ** 0.5 - 1)
             for name, epsilon in self._epsilons.items()
