@@ -82,6 +82,8 @@ def test_a_named_data_set_is_tested_on_its_own_test_part(tmp_path: Path) -> None
         ("max_steps: 7", "max_steps: seven", 6, "max_steps"),
         ("max_steps: 7", "max_steps: 7, epochs: 2", 6, "keep one of them"),
         ("safety: 0.005", "safety: none", 6, "nats per token"),
+        ("safety: 0.005", "safty: 0.005", 6, "no anchors are called 'safty'; did you mean 'safety'"),
+        ("budget: {", "training_budget: {hotels: 1, ", 6, "no anchors are called 'hotels'"),
         ("learning_rate: 1e-5", "learning_rate: fast", 7, "learning_rate"),
         ("seeds: [0, 1, 2]", "seeds: []", 8, "seeds"),
         ("seeds: [0, 1, 2]", "seeds: [0, 1, 2", 9, "not YAML"),

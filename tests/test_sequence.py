@@ -198,12 +198,15 @@ def test_a_dry_run_tells_of_every_domain(base: Base) -> None:
     assert "one after the other: builtin:hotels, builtin:restaurants" in lines
 
 
+THREE = ["hotels", "restaurants", "flights"]
+
+
 @pytest.mark.parametrize(
     ("place", "expected"),
     [
         (ALONE, {"general": 0.06}),
-        (Place((), 3), {"general": 0.02}),
-        (Place([Learned("hotels", Path("tuned"), ())], 3), {"general": 0.04, "hotels": 0.03}),
+        (Place((), THREE), {"general": 0.02}),
+        (Place([Learned("hotels", Path("tuned"), ())], THREE), {"general": 0.04, "hotels": 0.03}),
     ],
     ids=["alone", "first of three", "second of three"],
 )

@@ -131,6 +131,13 @@ class Entry(BaseModel):
     learning_rate_of: str | None = None
     budget: Annotated[Budget | None, PlainValidator(_budget)] = None
 
+    @property
+    def budgeted(self) -> list[tuple[str, str]]:
+        """The groups of anchors that a budget names, each with that budget's key."""
+        options = {"budget": self.budget, **(self.model_extra or {})}
+        named = {key: options.get(key) for key in ("budget", "training_budget")}
+        return [(key, group) for key, limits in named.items() if isinstance(limits, dict) for group in limits]
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -213,6 +220,17 @@ class Study(Strict):
             if name not in known:
                 text = f"the limit '{name}' names no source of this study's axes; {did_you_mean(name, known)}"
                 raise PydanticCustomError("unknown_limit", "{text}", {"text": text, "path": ["limits", name]})
+        return self
+
+    @model_validator(mode="after")
+    def _budgets_name_anchors(self) -> Study:
+        known = [*ANCHOR_GROUPS, *(map(domain_name, self.domains) if self.then else ())]
+        for name, entry in self.methods.items():
+            for key, group in entry.budgeted:
+                if group not in known:
+                    text = f"no anchors are called '{group}'; {did_you_mean(group, known)}"
+                    path = ["methods", name, key, group]
+                    raise PydanticCustomError("unknown_group", "{text}", {"text": text, "path": path})
         return self
 
     @model_validator(mode="after")

@@ -106,7 +106,8 @@ class Stage(study.Story):
         leaks: Sequence[Leak],
     ) -> None:
         super().__init__(asked.stage(asked.domains[len(earlier)]), out, seeds, axes, leaks)
-        self.earlier, self.number, self.domains = earlier, len(earlier) + 1, len(asked.domains)
+        self.earlier, self.number = earlier, len(earlier) + 1
+        self.domains = [domain_name(domain) for domain in asked.domains]
         self.name = domain_name(self.study.data)
         for before in earlier[:1]:  # the base and what it thinks are the same at every stage
             self.base, self.anchors, self.reference = before.base, before.anchors, before.reference

@@ -184,7 +184,7 @@ def test_an_adapter_on_top_of_a_learned_domain_leaves_as_a_whole_model(
     base: Base, anchors: AnchorSet, hotels: list[Chat], quick: Training, tmp_path: Path
 ) -> None:
     first = train(find("lora"), base, hotels, tmp_path / "first", quick)
-    place = Place([Learned("hotels", first.out, hotels)], 2)
+    place = Place([Learned("hotels", first.out, hotels)], ["hotels", "restaurants"])
     after = Run(base, *split_select(hotels), tmp_path / "second", quick, place=place)
     find("dora")(after, RATE)
     assert (after.out / "config.json").is_file()

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tether.chatdata.chats import split_select
+from tether.errors import UserError
 from tether.files import read_json
 from tether.methods import find
 from tether.methods.run import Run
+from tether.methods.tether import BUDGET, budgets
 from tether.methods.tuned import read_record
 
 if TYPE_CHECKING:
@@ -51,3 +55,19 @@ def test_training_may_be_held_tighter_than_the_rewind(
     assert all(
         multipliers["tighter"][group] > 1.2 * multipliers["as wide"][group] for group in anchors.groups
     )
+
+
+def test_a_budget_that_holds_nothing_is_refused(
+    base: Base, anchors: AnchorSet, hotels: list[Chat], quick: Training, tmp_path: Path
+) -> None:
+    run = Run(base, *split_select(hotels), tmp_path / "run", quick)
+    with pytest.raises(UserError, match="no anchors are called 'safty'.*did you mean 'safety'"):
+        find("tether")(run, {"budget": {"safty": 0.01}})
+    assert not run.out.exists(), "before anything is trained"
+    with pytest.raises(UserError, match="no anchors are called 'hotels'"):
+        find("tether")(run, {"training_budget": {"hotels": 0.01}})
+
+
+def test_a_domain_that_comes_later_may_have_its_budget_already(anchors: AnchorSet) -> None:
+    shares = budgets({"hotels": 0.2}, anchors.groups, later=["hotels", "restaurants"])
+    assert shares == dict.fromkeys(anchors.groups, BUDGET)

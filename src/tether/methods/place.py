@@ -18,11 +18,11 @@ class Place:
 
     Attributes:
         learned: The domains before, in order; the last one's model is where this one starts.
-        domains: How many the whole sequence has.
+        domains: The names of all of the sequence, in order; none of a fine-tuning that stands alone.
     """
 
     learned: Sequence[Learned] = ()
-    domains: int = 1
+    domains: Sequence[str] = ()
 
     @property
     def start(self) -> Path | None:
@@ -35,10 +35,10 @@ class Place:
         Drift adds up from domain to domain. Whoever came first would use up all of it, so each of the domains
         that a group lives through may add the same: after k of n, k/n of the budget.
         """
-        stage = len(self.learned) + 1
+        stage, stages = len(self.learned) + 1, max(1, len(self.domains))
         born = {learned.group: number for number, learned in enumerate(self.learned, start=1)}
         return {
-            group: epsilon * (stage - born.get(group, 0)) / (self.domains - born.get(group, 0))
+            group: epsilon * (stage - born.get(group, 0)) / (stages - born.get(group, 0))
             for group, epsilon in budget.items()
         }
 

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 
 from tether.chatdata.preferences import only_preferences
-from tether.errors import UserError
+from tether.errors import UserError, did_you_mean
 from tether.methods.registry import method
 from tether.training.anchored import Anchoring, Constraint
 from tether.training.budget import Budget
@@ -26,7 +26,7 @@ from tether.training.update import AdapterUpdate, WeightUpdate
 from tether.training.weighting import Weighting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from transformers import PreTrainedModel
@@ -172,10 +172,10 @@ def under_budget(
     """Train on chats, or with DPO's ``beta`` on preferences, and hold the model to its budget."""
     parametrisation = run.parametrisation("lora")
     heeded = run.anchors.without(holding.blind_to) if holding.blind_to else run.anchors
-    epsilons = run.place.shares(budgets(holding.budget, run.anchors.groups))
+    epsilons = run.place.shares(budgets(holding.budget, run.anchors.groups, run.place.domains))
     held = {group: epsilons[group] for group in heeded.groups}
     strictly = holding.budget if holding.training_budget is None else holding.training_budget
-    trained_to = run.place.shares(budgets(strictly, heeded.groups))
+    stricter = run.place.shares(budgets(strictly, run.anchors.groups, run.place.domains))
     reference = run.reference(*holding.splits)
     model = run.load(parametrisation)
     # In the precision in which it is given out: rounding is no drift.
@@ -186,7 +186,7 @@ def under_budget(
     filtered = run.out / "checkpoints" / "filters"
     shaping = holding.shaping(measured, filtered) if measured and holding.pull else None
     measuring = time.perf_counter() - started
-    multipliers = Budget(trained_to, **MULTIPLIER)
+    multipliers = Budget({group: stricter[group] for group in heeded.groups}, **MULTIPLIER)
     stop = EarlyStop(holding.stop_every, lambda now: domain_loss(run.live(now)), multipliers)
     step_back = _step_back(run, holding, multipliers, held, measured) if holding.step_back_every else None
     tuned, cost, rate = run.fit(
@@ -263,8 +263,19 @@ def hold(
     return {"rewind": choice.record(), "extra_seconds": seconds}
 
 
-def budgets(budget: float | dict[str, float] | None, groups: list[str]) -> dict[str, float]:
-    """The budget of every anchor group: one number for all, or by name over the defaults."""
+def budgets(
+    budget: float | dict[str, float] | None, groups: Sequence[str], later: Sequence[str] = ()
+) -> dict[str, float]:
+    """The budget of every anchor group: one number for all, or by name over the defaults.
+
+    Raises:
+        UserError: A name is neither a group's nor one of the groups that come ``later``: what was to be held
+            would not be.
+    """
     if isinstance(budget, float | int):
         return dict.fromkeys(groups, float(budget))
-    return {group: (budget or {}).get(group, BUDGET) for group in groups}
+    named = budget or {}
+    for name in named:
+        if name not in (*groups, *later):
+            raise UserError(f"budget: no anchors are called '{name}'", fix=did_you_mean(name, groups))
+    return {group: named.get(group, BUDGET) for group in groups}
