@@ -87,6 +87,19 @@ class Holding:
     step_back_every: int = 0
     blind_to: str | None = None
 
+    def check(self, parametrisation: str) -> None:
+        """See that these settings go together.
+
+        Raises:
+            UserError: A step back lacks what it goes by.
+        """
+        if self.step_back_every and not (self.geometry and self.anchor_every and parametrisation == "lora"):
+            raise UserError(
+                "a step back filters a LoRA by the geometry, as far as the anchors have drifted",
+                where="step_back_every",
+                fix="leave it out, or leave geometry, anchor_every and parametrisation as they are",
+            )
+
     def shaping(self, measured: Measured, folder: Path) -> Shaping:
         """What shapes the steps; its filters lie in this folder, as large as the model together."""
         if not folder.exists():  # the optimizer of a run that goes on has worked in these very coordinates
@@ -171,6 +184,7 @@ def under_budget(
 ) -> Tuned:
     """Train on chats, or with DPO's ``beta`` on preferences, and hold the model to its budget."""
     parametrisation = run.parametrisation("lora")
+    holding.check(parametrisation)
     heeded = run.anchors.without(holding.blind_to) if holding.blind_to else run.anchors
     epsilons = run.place.shares(budgets(holding.budget, run.anchors.groups, run.place.domains))
     held = {group: epsilons[group] for group in heeded.groups}
@@ -188,7 +202,7 @@ def under_budget(
     measuring = time.perf_counter() - started
     multipliers = Budget({group: stricter[group] for group in heeded.groups}, **MULTIPLIER)
     stop = EarlyStop(holding.stop_every, lambda now: domain_loss(run.live(now)), multipliers)
-    step_back = _step_back(run, holding, multipliers, held, measured) if holding.step_back_every else None
+    step_back = StepBack(holding.step_back_every, multipliers, held, measured) if measured else None
     tuned, cost, rate = run.fit(
         model,
         parametrisation,
@@ -196,7 +210,11 @@ def under_budget(
         rank=rank,
         alpha=alpha,
         anchoring=holding.anchoring(Constraint(multipliers, reference)),
-        callbacks=[one for one in (shaping, step_back, stop if holding.stop_every else None) if one],
+        callbacks=[
+            *([shaping] if shaping else []),
+            *([step_back] if step_back and holding.step_back_every else []),
+            *([stop] if holding.stop_every else []),
+        ],
         beta=beta,
         weighting=weighting,
     )
@@ -221,18 +239,6 @@ def under_budget(
         looks=stop.looks,
         **kept,
     )
-
-
-def _step_back(
-    run: Run, holding: Holding, multipliers: Budget, epsilons: dict[str, float], measured: Measured | None
-) -> StepBack:
-    if measured is None or not holding.anchor_every or run.parametrisation("lora") != "lora":
-        raise UserError(
-            "a step back filters a LoRA by the geometry, as far as the anchors have drifted",
-            where="step_back_every",
-            fix="leave it out, or leave geometry, anchor_every and parametrisation as they are",
-        )
-    return StepBack(holding.step_back_every, multipliers, epsilons, measured)
 
 
 def _domain_loss(run: Run, base: PreTrainedModel, beta: float | None) -> Callable[[LocalModel], float]:
