@@ -202,7 +202,9 @@ def under_budget(
     measuring = time.perf_counter() - started
     multipliers = Budget({group: stricter[group] for group in heeded.groups}, **MULTIPLIER)
     stop = EarlyStop(holding.stop_every, lambda now: domain_loss(run.live(now)), multipliers)
-    step_back = StepBack(holding.step_back_every, multipliers, held, measured) if measured else None
+    step_back = None
+    if measured and holding.step_back_every:
+        step_back = StepBack(holding.step_back_every, multipliers, held, measured)
     tuned, cost, rate = run.fit(
         model,
         parametrisation,
@@ -212,7 +214,7 @@ def under_budget(
         anchoring=holding.anchoring(Constraint(multipliers, reference)),
         callbacks=[
             *([shaping] if shaping else []),
-            *([step_back] if step_back and holding.step_back_every else []),
+            *([step_back] if step_back else []),
             *([stop] if holding.stop_every else []),
         ],
         beta=beta,

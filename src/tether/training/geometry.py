@@ -92,6 +92,14 @@ class Geometry:
             whole.diagonal().add_(size**2 / slope * (size / most - 1))
 
 
+def needed_pull(times: float) -> float:
+    """The pull that brings a group's drift down from so many times what it may be, were its inputs its own.
+
+    A pull of p leaves (1 + p)^-2 of the drift; what is not too much needs none.
+    """
+    return max(0.0, math.sqrt(times) - 1)
+
+
 def _ridged(moment: torch.Tensor) -> torch.Tensor:
     """The moment in float64 with a little energy in every direction."""
     moment = moment.double()

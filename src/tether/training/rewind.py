@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tether.progress import say
+from tether.training.geometry import needed_pull
 from tether.training.update import as_it_is
 
 if TYPE_CHECKING:
@@ -191,12 +192,10 @@ class Rewind:
         return bound(drift) <= self.epsilons[group]
 
     def _needed(self, drift: dict[str, GroupDrift]) -> dict[str, float]:
-        """The pull that each group would need if its inputs were its own.
-
-        A pull of p leaves (1 + p)^-2 of the drift.
-        """
-        beyond = {group: bound(one) / (HELD * self.epsilons[group]) for group, one in drift.items()}
-        return {group: max(0.0, times**0.5 - 1) for group, times in beyond.items()}
+        """The pull that each group would need if its inputs were its own."""
+        return {
+            group: needed_pull(bound(one) / (HELD * self.epsilons[group])) for group, one in drift.items()
+        }
 
     def _shape(self, pull: float) -> Shape:
         geometry = self._geometry
