@@ -2,7 +2,7 @@
 
 Of free questions, whose score is a gain and no share, a point is a hundredth of a bit a byte.
 
-Run as ``python benchmarks/first-study/by_set.py runs/first-study``.
+Run as ``python benchmarks/first-study/by_set.py runs/first-study``; of a sequence, after each domain.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main() -> None:
     run = parser.parse_args().run
     measured = [axis for axis in AXES if (run / "base" / "items" / f"{axis}.jsonl").exists()]
     print("| method | set | n | base | change | by seed |\n|---|---|---|---|---|---|")
-    for folder in sorted((run / "methods").iterdir()):
+    for folder in sorted([*run.glob("methods/*"), *run.glob("stages/*/*")]):
         for axis in measured:
             before = read_items(run / "base" / "items" / f"{axis}.jsonl")
             after = {
@@ -34,7 +34,7 @@ def main() -> None:
                 for path in sorted(folder.glob("seed-*"))
             }
             for name in dict.fromkeys(map(set_of, before)):
-                print(row(folder.name, name, before, after))
+                print(row("/".join(folder.relative_to(run).parts[1:]), name, before, after))
 
 
 def set_of(item: Item) -> str:
