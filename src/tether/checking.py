@@ -96,12 +96,6 @@ def _check_method(study: Study, plan: Plan) -> None:
     method.checked({**plan.options, **rates})
     for domain in study.domains:
         method.check_data(load_training(domain, plan.training)[0])
-    if method.data == "preferences" and len(plan.learning_rates) > 1:
-        raise UserError(
-            "a sweep judges rates by the loss of dialogues, not of preferences",
-            where=f"methods.{plan.name}.learning_rate",
-            fix="give one rate",
-        )
 
 
 def _plan_line(study: Study, plan: Plan) -> str:

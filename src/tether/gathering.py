@@ -18,7 +18,6 @@ from tether.results import (
     Records,
     SeedResult,
     StudyResults,
-    SweepPoint,
     Train,
     aggregate,
     any_written,
@@ -49,7 +48,7 @@ def gather(story: Story, plans: Sequence[Plan]) -> StudyResults:
         provenance=_provenance(story, plans),
         methods={plan.name: _method_result(story, plan, records[plan.name], f1) for plan in plans},
         comparisons=compare_methods(records, reference="tether" if "tether" in records else None),
-        sweeps={plan.sweep: _sweep_result(story, plan) for plan in plans if len(plan.learning_rates) > 1},
+        sweeps={plan.sweep: story.swept(plan) for plan in plans if len(plan.learning_rates) > 1},
     )
 
 
@@ -95,11 +94,6 @@ def _seed_result(story: Story, plan: Plan, seed: int, records: Records) -> SeedR
 
 def _path(story: Story, folder: Path, axis: str) -> str:
     return str((folder / "items" / f"{axis}.jsonl").relative_to(story.out))
-
-
-def _sweep_result(story: Story, plan: Plan) -> list[SweepPoint]:
-    chosen = story.chosen_rate(plan)
-    return [point.model_copy(update={"chosen": point.learning_rate == chosen}) for point in story.swept(plan)]
 
 
 def _machines(story: Story, plans: Sequence[Plan]) -> list[str]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from tether import bases, models
+from tether import bases, models, sweeps
 from tether.anchors.reference import Reference
 from tether.anchors.store import anchors_for
 from tether.axes.drift import drift_items
@@ -29,7 +29,6 @@ from tether.axes.registry import Loaded, measure
 from tether.checking import WAY_OUT, check_certified, checked_axes, claim, planned
 from tether.environment import now
 from tether.errors import UserError
-from tether.files import write_json
 from tether.gathering import gather
 from tether.hosted.model import HostedModel
 from tether.hosted.price import agree
@@ -41,7 +40,7 @@ from tether.methods.run import Run
 from tether.methods.tuned import read_record
 from tether.progress import say
 from tether.report import write_report
-from tether.results import Item, StudyResults, SweepPoint, write_items, write_results
+from tether.results import Item, StudyResults, write_items, write_results
 from tether.seen import anchors_seen, without_leaks
 from tether.sources import load_training
 from tether.training.certificate import CERTIFICATE_FILE, Certificate
@@ -54,6 +53,7 @@ if TYPE_CHECKING:
     from tether.chatdata.leaks import Leak
     from tether.config import Plan, Study
     from tether.methods.place import Place
+    from tether.results import SweepPoint
 
 
 def compare(
@@ -173,7 +173,7 @@ class Story:
         self._measure(self.base_folder(name), name, None)
 
     def sweep(self, plan: Plan) -> None:
-        """Try each learning rate for a few steps and keep its loss on the dialogues kept aside."""
+        """Try each learning rate for a few steps and keep its loss on what is kept aside."""
         if len(plan.learning_rates) < 2 or plan.sweep != plan.name:
             return
         for rate in plan.learning_rates:
@@ -181,27 +181,17 @@ class Story:
 
     def try_rate(self, plan: Plan, rate: float) -> None:
         """One learning rate of a sweep."""
-        folder = self.out / "methods" / plan.sweep / "sweep" / f"{rate:g}"
-        if "select_loss" in (read_record(folder) or {}):
+        folder = sweeps.trial_folder(self._method(plan), rate)
+        if sweeps.is_judged(folder):
             return
         say(f"Trying {plan.name} at a learning rate of {rate:g}")
         settings = plan.training.model_copy(update={"max_steps": self.study.sweep_steps, "epochs": None})
-        options = {**plan.options, "learning_rate": rate}
+        options, method = {**plan.options, "learning_rate": rate}, find(plan.method)
         run = Run(
             self.base(plan.base), *self.dialogues(plan.training), folder, settings, data=self.study.data
         )
-        find(plan.method)(run, options)
-        self._keep_loss(run, folder)
-
-    def _keep_loss(self, run: Run, folder: Path) -> None:
-        """Write the select loss into the trial's record and let its weights go."""
-        record = read_record(folder) or {}
-        live = run.live(bases.load_tuned(run.base, folder))
-        losses = live.chat_losses(run.select)
-        loss = sum(nats for nats, _ in losses) / sum(tokens for _, tokens in losses)
-        for weights in folder.glob("*.safetensors"):
-            weights.unlink()
-        write_json(folder / bases.RECORD_FILE, {**record, "select_loss": loss})
+        method(run, options)
+        sweeps.judge_trial(run, method, options)
 
     def tune(self, plan: Plan, seed: int) -> None:
         """One method with one seed."""
@@ -232,18 +222,14 @@ class Story:
         return ALONE
 
     def chosen_rate(self, plan: Plan) -> float:
-        """The learning rate with the least loss on the dialogues kept aside."""
+        """The only learning rate, or the one with the least loss on what is kept aside."""
         if len(plan.learning_rates) == 1:
             return plan.learning_rates[0]
-        return min(self.swept(plan), key=lambda point: point.select_loss or float("inf")).learning_rate
+        return next(point.learning_rate for point in self.swept(plan) if point.chosen)
 
     def swept(self, plan: Plan) -> list[SweepPoint]:
         """Every learning rate tried, with its loss."""
-        points = []
-        for rate in plan.learning_rates if len(plan.learning_rates) > 1 else ():
-            record = read_record(self.out / "methods" / plan.sweep / "sweep" / f"{rate:g}") or {}
-            points.append(SweepPoint(learning_rate=rate, select_loss=record.get("select_loss")))
-        return points
+        return sweeps.points(self.out / "methods" / plan.sweep, plan.learning_rates)
 
     def measure_tuned(self, plan: Plan, seed: int) -> None:
         """The tuned model's answers on every axis, and its drift."""

@@ -226,8 +226,8 @@ def sweeps(results: StudyResults) -> Table:
     )
     return Table(
         "Learning rates tried",
-        "Loss in nats per token on training dialogues kept aside, never on an evaluation file. A dash is a "
-        "run that diverged.",
+        "Loss on training data kept aside, never on an evaluation file: nats per token of chats, DPO's per "
+        "pair of preferences. A dash is a run that diverged.",
         ("Method", "Learning rate", "Loss", "Chosen"),
         rows,
     )
