@@ -51,10 +51,11 @@ def asked(base: Base, **changes: Any) -> Study:
         "data": DOMAINS[0],
         "then": DOMAINS[1:],
         "methods": {
-            "lora": {"learning_rate": 1e-2, "rank": 4},
+            "lora": {"learning_rate": [1e-2, 1e-3], "rank": 4},
             "everything": {"method": "full", "learning_rate": 1e-3},
             "tether": {"budget": {"general": 0.02, "safety": 0.01}, "rank": 4, "learning_rate": 1e-2},
         },
+        "sweep_steps": 1,
         "training": {"max_steps": 2, "batch_tokens": 2048, "dialogues": 12},
         "limits": {**dict.fromkeys(DOMAINS, 1), "builtin:safety": 4, "builtin:knowledge": 4},
     }
@@ -72,6 +73,13 @@ def run(base: Base, anchors: AnchorSet, few_turns: None, tmp_path_factory: pytes
 def results(run: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((run / "results.json").read_text(encoding="utf-8"))
     return found
+
+
+def test_rates_are_swept_on_the_first_domain_for_all_of_them(results: dict[str, Any], run: Path) -> None:
+    (chosen,) = (point["learning_rate"] for point in results["sweeps"]["lora"] if point["chosen"])
+    for stage in (FIRST, SECOND):
+        tuned = json.loads((run / stage / "lora" / "seed-0" / "tuned.json").read_text(encoding="utf-8"))
+        assert tuned["learning_rate"] == chosen
 
 
 def test_the_matrix_has_every_domain_and_axis_after_every_stage(results: dict[str, Any], run: Path) -> None:
