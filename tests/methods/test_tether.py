@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -71,3 +71,13 @@ def test_a_budget_that_holds_nothing_is_refused(
 def test_a_domain_that_comes_later_may_have_its_budget_already(anchors: AnchorSet) -> None:
     shares = budgets({"hotels": 0.2}, anchors.groups, later=["hotels", "restaurants"])
     assert shares == dict.fromkeys(anchors.groups, BUDGET)
+
+
+@pytest.mark.usefixtures("anchors")
+@pytest.mark.parametrize("without", [{"geometry": False}, {"pull": 0.0}])
+def test_an_a_that_was_never_laid_cannot_stay(
+    base: Base, hotels: list[Chat], quick: Training, tmp_path: Path, without: dict[str, Any]
+) -> None:
+    run = Run(base, *split_select(hotels), tmp_path / "run", quick)
+    with pytest.raises(UserError, match="train_a: only a LoRA's A"):
+        find("tether")(run, {"train_a": False, **without})

@@ -98,6 +98,17 @@ def test_the_first_a_keeps_its_size(
         )
 
 
+def test_an_a_that_stays_is_where_it_was_laid_and_b_learns(
+    base: Base, hotels: list[Chat], quick: Training, half_closed: Filters, tmp_path: Path
+) -> None:
+    still = quick.model_copy(update={"max_steps": 1, "warmup": 1.0})  # the first step's rate is zero
+    laid = train(base, hotels, still, tmp_path / "l", adapter=LORA, callbacks=[Shaping(half_closed)])
+    tuned = train(base, hotels, quick, tmp_path, adapter=LORA, callbacks=[Shaping(half_closed, lay=True)])
+    for name, weight in input_weights(tuned).items():
+        assert torch.equal(weight, input_weights(laid)[name]), name
+    assert all(bool(weight.any()) for name, weight in tuned.named_parameters() if "lora_B" in name)
+
+
 def test_all_weights_under_a_pull_of_nothing_train_as_without_it(
     base: Base, hotels: list[Chat], quick: Training, anchors: AnchorSet, tmp_path: Path
 ) -> None:

@@ -68,6 +68,7 @@ class Holding:
         first_tokens: How much the first five tokens of an anchor's answer count in the loss.
         eigenbasis: Whether shaped steps are made in the eigenbasis of the domain's inputs.
         white: Whether a shaped LoRA begins with rows whose answers to the domain are white.
+        train_a: Whether a LoRA's A is trained, or stays where the geometry has laid it.
         stop_every: Steps between looks at whether the domain's loss still pays for the drift; 0 never looks.
         step_back_every: Steps between small rewinds of a LoRA in training; 0 makes none.
         blind_to: A group of anchors that neither training nor rewind looks at; it is certified all the same.
@@ -83,6 +84,7 @@ class Holding:
     first_tokens: float = 1.0
     eigenbasis: bool = True
     white: bool = True
+    train_a: bool = True
     stop_every: int = 0
     step_back_every: int = 0
     blind_to: str | None = None
@@ -91,8 +93,14 @@ class Holding:
         """See that these settings go together.
 
         Raises:
-            UserError: A step back lacks what it goes by.
+            UserError: A step back lacks what it goes by, or an A that stays was never laid.
         """
+        if not self.train_a and not (self.geometry and self.pull and parametrisation == "lora"):
+            raise UserError(
+                "only a LoRA's A that the geometry has laid can stay where it is",
+                where="train_a",
+                fix="leave it out, or leave geometry, pull and parametrisation as they are",
+            )
         if self.step_back_every and not (self.geometry and self.anchor_every and parametrisation == "lora"):
             raise UserError(
                 "a step back filters a LoRA by the geometry, as far as the anchors have drifted",
@@ -104,7 +112,7 @@ class Holding:
         """What shapes the steps; its filters lie in this folder, as large as the model together."""
         if not folder.exists():  # the optimizer of a run that goes on has worked in these very coordinates
             filters(measured.geometry(), self.pull).keep(folder)
-        return Shaping(Filters.kept(folder, measured.device), self.eigenbasis, self.white)
+        return Shaping(Filters.kept(folder, measured.device), self.eigenbasis, self.white, not self.train_a)
 
     @property
     def splits(self) -> list[str]:
@@ -140,6 +148,7 @@ def tether(
     first_tokens: float = 1.0,
     eigenbasis: bool = True,
     white: bool = True,
+    train_a: bool = True,
     stop_every: Annotated[int, Field(ge=0)] = 0,
     step_back_every: Annotated[int, Field(ge=0)] = 0,
     blind_to: str | None = None,
@@ -161,6 +170,7 @@ def tether(
             first_tokens=first_tokens,
             eigenbasis=eigenbasis,
             white=white,
+            train_a=train_a,
             stop_every=stop_every,
             step_back_every=step_back_every,
             blind_to=blind_to,

@@ -6,6 +6,10 @@ step the gradient of each weight is turned into the coordinates of the layer's i
 that it made is turned back and shaped (training/filters.py), which costs three products of the weight's size
 with (width, width). A LoRA's first A, random, would let B act along the anchors' directions as along any
 other; it is shaped too, its size kept.
+
+A LoRA may also leave its A where it is laid. Then B alone learns, in directions shaped once and for all: no
+step has to be turned, and each layer's input, which only A's gradient asks for, need not be kept until the
+backward pass (LoRA-FA, arXiv:2308.03303; the directions in the spirit of InfLoRA, arXiv:2404.00228).
 """
 
 from __future__ import annotations
@@ -28,10 +32,13 @@ class Shaping(TrainerCallback):
         filters: Of the layers to shape.
         eigenbasis: Whether the optimizer works there, or in the coordinates that the base came with.
         white: Whether a LoRA's first A is whitened when it is shaped.
+        lay: Whether a LoRA's A stays where it is laid.
     """
 
-    def __init__(self, filters: Filters, eigenbasis: bool = True, white: bool = True) -> None:
-        self._filters, self._eigenbasis, self._white = filters, eigenbasis, white
+    def __init__(
+        self, filters: Filters, eigenbasis: bool = True, white: bool = True, lay: bool = False
+    ) -> None:
+        self._filters, self._eigenbasis, self._white, self._lay = filters, eigenbasis, white, lay
         self._weights: dict[str, torch.Tensor] = {}
         self._before: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
@@ -54,6 +61,9 @@ class Shaping(TrainerCallback):
         }
         if is_adapted(model) and step == 0:
             self._shape_start()
+        if self._lay:
+            for weight in self._weights.values():
+                weight.requires_grad_(False)  # without a gradient no step is turned, below
 
     @torch.no_grad()
     def _shape_start(self) -> None:
