@@ -21,7 +21,17 @@ from typing import Any
 
 from tether.environment import environment
 
-KINDS = ("lora", "replay-self", "tether", "trl")
+TRL = "trl"  # TRL's own trainer
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "lora": ("lora", {}),
+    "lora-64": ("lora", {"rank": 64, "alpha": 128}),  # as many parameters as tether's
+    "replay-self": ("replay-self", {}),
+    "tether": ("tether", {"rewinding": False}),
+    "tether-laid": ("tether", {"rewinding": False, "train_a": False}),
+    "tether-laid-192": ("tether", {"rewinding": False, "train_a": False, "anchor_tokens": 192}),
+    TRL: ("lora", {}),
+}
+"""What is measured: the method, and its options."""
 WARM_UP = 4  # steps not counted: the first of each shape compile their kernels
 
 
@@ -33,12 +43,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--kind", choices=KINDS)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--kind", choices=KINDS, help="only this one, in this process")
     arguments = parser.parse_args()
     if arguments.kind:
         print(json.dumps(measure(arguments.kind, arguments.base, arguments.data, arguments.steps)))
         return
-    rounds = [{kind: _in_a_process(kind, arguments) for kind in KINDS} for _ in range(arguments.rounds)]
+    kinds: list[str] = arguments.kinds
+    rounds = [{kind: _in_a_process(kind, arguments) for kind in kinds} for _ in range(arguments.rounds)]
     found = {
         "environment": environment(),
         "steps": arguments.steps,
@@ -69,14 +81,15 @@ def ratios(rounds: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, float
 
     table = {
         f"{kind} {key} / lora": over_lora(kind, key)
-        for kind in ("replay-self", "tether")
+        for kind in rounds[0]
+        if kind not in ("lora", TRL)
         for key in ("seconds_per_step", "peak_memory_bytes")
     }
-    speed = sorted(r["lora"]["tokens_per_second"] / r["trl"]["tokens_per_second"] for r in rounds)
-    return {
-        **table,
-        "lora tokens_per_second / trl": {"median": median(speed), "least": speed[0], "most": speed[-1]},
-    }
+    if TRL not in rounds[0]:
+        return table
+    speed = sorted(r["lora"]["tokens_per_second"] / r[TRL]["tokens_per_second"] for r in rounds)
+    median_speed = {"median": median(speed), "least": speed[0], "most": speed[-1]}
+    return {**table, "lora tokens_per_second / trl": median_speed}
 
 
 def measure(kind: str, base: str, data: str, steps: int) -> dict[str, Any]:
@@ -92,7 +105,7 @@ def measure(kind: str, base: str, data: str, steps: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         settings = Training(max_steps=steps, save_steps=10**6)
         run = Run(bases.resolve(base), train, select, Path(scratch), settings)
-        cost = Cost(**_stock(run, steps)) if kind == "trl" else _ours(run, kind)
+        cost = Cost(**_stock(run, steps)) if kind == TRL else _ours(run, kind)
     seconds = cost.step_seconds[WARM_UP:]
     return {
         "seconds_per_step": fmean(seconds),
@@ -105,8 +118,8 @@ def measure(kind: str, base: str, data: str, steps: int) -> dict[str, Any]:
 def _ours(run: Any, kind: str) -> Any:
     from tether.methods import find
 
-    options = {"rewinding": False} if kind == "tether" else {}
-    return find(kind)(run, options).cost
+    method, options = KINDS[kind]
+    return find(method)(run, options).cost
 
 
 def _stock(run: Any, steps: int) -> dict[str, Any]:
