@@ -29,9 +29,8 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "tether": ("tether", {"rewinding": False}),
     "tether-laid": ("tether", {"rewinding": False, "train_a": False}),
     "tether-laid-192": ("tether", {"rewinding": False, "train_a": False, "anchor_tokens": 192}),
-    TRL: ("lora", {}),
 }
-"""What is measured: the method, and its options."""
+"""What is measured beside TRL's: a method, and its options."""
 WARM_UP = 4  # steps not counted: the first of each shape compile their kernels
 
 
@@ -43,13 +42,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--kind", choices=KINDS, help="only this one, in this process")
+    parser.add_argument("--kinds", nargs="+", choices=[*KINDS, TRL], default=[*KINDS, TRL])
+    parser.add_argument("--kind", choices=[*KINDS, TRL], help="only this one, in this process")
     arguments = parser.parse_args()
     if arguments.kind:
         print(json.dumps(measure(arguments.kind, arguments.base, arguments.data, arguments.steps)))
         return
-    kinds: list[str] = arguments.kinds
+    kinds = dict.fromkeys(["lora", *arguments.kinds])  # plain LoRA is what all are told against
     rounds = [{kind: _in_a_process(kind, arguments) for kind in kinds} for _ in range(arguments.rounds)]
     found = {
         "environment": environment(),

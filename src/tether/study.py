@@ -181,7 +181,7 @@ class Story:
 
     def try_rate(self, plan: Plan, rate: float) -> None:
         """One learning rate of a sweep."""
-        folder = sweeps.trial_folder(self._swept(plan), rate)
+        folder = sweeps.trial_folder(self._sweep_folder(plan), rate)
         if sweeps.is_judged(folder):
             return
         say(f"Trying {plan.name} at a learning rate of {rate:g}")
@@ -229,10 +229,10 @@ class Story:
 
     def swept(self, plan: Plan) -> list[SweepPoint]:
         """Every learning rate tried, with its loss."""
-        return sweeps.points(self._swept(plan), plan.learning_rates)
+        return sweeps.points(self._sweep_folder(plan), plan.learning_rates)
 
-    def _swept(self, plan: Plan) -> Path:
-        """Whose rates were tried; of a sequence, once for all of its stages."""
+    def _sweep_folder(self, plan: Plan) -> Path:
+        """The folder of the method whose rates are tried; of a sequence, once for all of its stages."""
         return self.out / "methods" / plan.sweep
 
     def measure_tuned(self, plan: Plan, seed: int) -> None:
