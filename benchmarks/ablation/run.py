@@ -3,7 +3,7 @@
 Run as ``python benchmarks/ablation/run.py --work runs/ablation --records benchmarks/ablation/records``. It is
 a queue of trainings of minutes, one by switch and seed. Each that ends leaves a record, and what has one is
 not trained again, on another machine either; with an empty folder of records all are. Other settings are
-asked as ``--set`` has them: ``as-it-is pull=10,alpha=256``. Loss is of the dialogues kept aside, drift of the
+asked as ``--set`` has them: ``as-it-is pull=10,alpha=96``. Loss is of the dialogues kept aside, drift of the
 anchors' select split: what certifies is not read to choose by, but of a group that training is blind to,
 whose drift stands nowhere else.
 """
@@ -33,13 +33,14 @@ SWITCHES = (
     AS_IT_IS,
     "anchor_every=0",
     "pull=0",
+    "white=false",
+    "anchor_tokens=192",
+    "train_a=true",
     "pull=0,anchor_every=0",  # plain LoRA of the same rank
     "blind_to=safety",
-    "anchor_tokens=192",
     "anchor_every=8",
-    "eigenbasis=false",
-    "white=false",
-    "alpha=64,pull=3",
+    "alpha=64",
+    "alpha=256",
     "rank=16,alpha=32",
 )
 

@@ -33,6 +33,7 @@ from tether.training.filters import filters
 from tether.training.measured import Measured
 from tether.training.rewind import Rewind
 from tether.training.shaping import Shaping
+from tether.training.starts import lay, left_free
 from tether.training.update import AdapterUpdate, check_plain_lora, input_weights, linear_layers
 
 if TYPE_CHECKING:
@@ -102,7 +103,9 @@ class HeldDenoiser:
             for split in ("train", "select")
         }
         if pull:
-            shaping = Shaping(filters(self._measured.geometry(), pull))
+            geometry = self._measured.geometry()
+            lay(model, partial(left_free, geometry, pull))
+            shaping = Shaping(filters(geometry, pull))
             shaping.begin(model)
             optimizer.register_step_pre_hook(lambda *_: shaping.before_step())
             optimizer.register_step_post_hook(lambda *_: shaping.after_step())

@@ -32,6 +32,7 @@ from tether.training.filters import filters
 from tether.training.measured import MOMENT_TOKENS, measure
 from tether.training.rewind import SELECT_TOKENS, Rewind, first_rows
 from tether.training.shaping import Shaping
+from tether.training.starts import Laid, left_free
 from tether.training.update import AdapterUpdate, WeightUpdate, check_plain_lora, is_adapted
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel
 
+    from tether.training.geometry import Geometry
     from tether.training.measured import Measured
     from tether.training.rewind import Choice
     from tether.training.update import Update
@@ -138,7 +140,7 @@ class Held(Anchored):
         if self._before is None:
             self._before = self._measure()
             if self.pull:
-                self.add_callback(Shaping(filters(self._before.inputs.geometry(), self.pull)))
+                self._shape(self._before.inputs.geometry())
         output = super().train(*args, **kwargs)
         self._hold(self._before)
         self._folder.cleanup()
@@ -157,6 +159,12 @@ class Held(Anchored):
         rows = self._rows(self.train_dataset.shuffle(seed=0), MOMENT_TOKENS)
         inputs = measure(model, rows, self.anchors, Path(self._folder.name))
         return _Before(inputs, None if is_adapted(model) else WeightUpdate(model))
+
+    def _shape(self, geometry: Geometry) -> None:
+        """Shape the steps. A LoRA's A is laid, but trained on: of few rows left there B learns too little."""
+        if is_adapted(self.model):
+            self.add_callback(Laid(partial(left_free, geometry, self.pull), stays=False))
+        self.add_callback(Shaping(filters(geometry, self.pull)))
 
     def _check_anchors(self, found: dict[str, float]) -> None:
         """The model that answered the anchors finds its answers as likely as it did, but for rounding."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tether import bases
 from tether.chatdata.chats import split_select
 from tether.errors import UserError
 from tether.files import read_json
@@ -13,6 +14,7 @@ from tether.methods import find
 from tether.methods.run import Run
 from tether.methods.tether import BUDGET, budgets
 from tether.methods.tuned import read_record
+from tether.training.update import linear_layers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,10 +76,15 @@ def test_a_domain_that_comes_later_may_have_its_budget_already(anchors: AnchorSe
 
 
 @pytest.mark.usefixtures("anchors")
-@pytest.mark.parametrize("without", [{"geometry": False}, {"pull": 0.0}])
-def test_an_a_that_was_never_laid_cannot_stay(
-    base: Base, hotels: list[Chat], quick: Training, tmp_path: Path, without: dict[str, Any]
+@pytest.mark.parametrize(
+    ("options", "trained"),
+    [({}, False), ({"train_a": True}, True), ({"geometry": False}, True), ({"pull": 0.0}, True)],
+)
+def test_an_a_that_the_geometry_has_laid_is_not_trained(
+    base: Base, hotels: list[Chat], quick: Training, tmp_path: Path, options: dict[str, Any], trained: bool
 ) -> None:
     run = Run(base, *split_select(hotels), tmp_path / "run", quick)
-    with pytest.raises(UserError, match="train_a: only a LoRA's A"):
-        find("tether")(run, {"train_a": False, **without})
+    tuned = find("tether")(run, {"rank": 4, "rewinding": False, **options})
+    layers = [layer for name, layer in linear_layers(bases.load_model(base)).items() if name != "lm_head"]
+    widths = [layer.out_features + trained * layer.in_features for layer in layers]
+    assert tuned.cost.trainable_parameters == 4 * sum(widths)

@@ -20,6 +20,7 @@ from tether.training.filters import Filters, filters
 from tether.training.preference import PreferenceLoss
 from tether.training.rewind import WHOLE, DialogueLoss, Rewind
 from tether.training.shaping import Shaping
+from tether.training.starts import Laid, left_free
 from tether.training.stepback import StepBack
 from tether.training.stopping import EarlyStop
 from tether.training.update import AdapterUpdate, WeightUpdate
@@ -66,9 +67,9 @@ class Holding:
         rewinding: Whether the update is rewound until it fits.
         geometry: Whether the inputs' moments are measured at all, for steps and rewind.
         first_tokens: How much the first five tokens of an anchor's answer count in the loss.
-        eigenbasis: Whether shaped steps are made in the eigenbasis of the domain's inputs.
-        white: Whether a shaped LoRA begins with rows whose answers to the domain are white.
-        train_a: Whether a LoRA's A is trained, or stays where the geometry has laid it.
+        eigenbasis: Whether steps that are shaped are made in the eigenbasis of the domain's inputs.
+        white: Whether a LoRA's A is laid into rows whose answers to the domain are white.
+        train_a: Whether a LoRA's A is trained on from where the geometry has laid it, or stays there.
         stop_every: Steps between looks at whether the domain's loss still pays for the drift; 0 never looks.
         step_back_every: Steps between small rewinds of a LoRA in training; 0 makes none.
         blind_to: A group of anchors that neither training nor rewind looks at; it is certified all the same.
@@ -84,7 +85,7 @@ class Holding:
     first_tokens: float = 1.0
     eigenbasis: bool = True
     white: bool = True
-    train_a: bool = True
+    train_a: bool = False
     stop_every: int = 0
     step_back_every: int = 0
     blind_to: str | None = None
@@ -93,14 +94,8 @@ class Holding:
         """See that these settings go together.
 
         Raises:
-            UserError: A step back lacks what it goes by, or an A that stays was never laid.
+            UserError: A step back lacks what it goes by.
         """
-        if not self.train_a and not (self.geometry and self.pull and parametrisation == "lora"):
-            raise UserError(
-                "only a LoRA's A that the geometry has laid can stay where it is",
-                where="train_a",
-                fix="leave it out, or leave geometry, pull and parametrisation as they are",
-            )
         if self.step_back_every and not (self.geometry and self.anchor_every and parametrisation == "lora"):
             raise UserError(
                 "a step back filters a LoRA by the geometry, as far as the anchors have drifted",
@@ -108,11 +103,20 @@ class Holding:
                 fix="leave it out, or leave geometry, anchor_every and parametrisation as they are",
             )
 
-    def shaping(self, measured: Measured, folder: Path) -> Shaping:
-        """What shapes the steps; its filters lie in this folder, as large as the model together."""
+    def start(self, measured: Measured | None, parametrisation: str) -> list[Laid]:
+        """What lays a LoRA's A, where there is one and the geometry is to be heeded."""
+        if measured is None or not self.pull or parametrisation != "lora":
+            return []
+        directions = partial(left_free, measured.geometry(), self.pull, white=self.white)
+        return [Laid(directions, stays=not self.train_a)]
+
+    def shaping(self, measured: Measured | None, parametrisation: str, folder: Path) -> list[Shaping]:
+        """What shapes the steps, where they are; its filters lie in this folder, as large as the model."""
+        if measured is None or not self.pull or (parametrisation == "lora" and not self.train_a):
+            return []
         if not folder.exists():  # the optimizer of a run that goes on has worked in these very coordinates
             filters(measured.geometry(), self.pull).keep(folder)
-        return Shaping(Filters.kept(folder, measured.device), self.eigenbasis, self.white, not self.train_a)
+        return [Shaping(Filters.kept(folder, measured.device), self.eigenbasis)]
 
     @property
     def splits(self) -> list[str]:
@@ -148,7 +152,7 @@ def tether(
     first_tokens: float = 1.0,
     eigenbasis: bool = True,
     white: bool = True,
-    train_a: bool = True,
+    train_a: bool = False,
     stop_every: Annotated[int, Field(ge=0)] = 0,
     step_back_every: Annotated[int, Field(ge=0)] = 0,
     blind_to: str | None = None,
@@ -207,8 +211,8 @@ def under_budget(
     domain_loss = _domain_loss(run, model, beta)
     started = time.perf_counter()
     measured = run.measured(model, heeded) if holding.geometry else None
-    filtered = run.out / "checkpoints" / "filters"
-    shaping = holding.shaping(measured, filtered) if measured and holding.pull else None
+    laid = holding.start(measured, parametrisation)
+    shaping = holding.shaping(measured, parametrisation, run.out / "checkpoints" / "filters")
     measuring = time.perf_counter() - started
     multipliers = Budget({group: stricter[group] for group in heeded.groups}, **MULTIPLIER)
     stop = EarlyStop(holding.stop_every, lambda now: domain_loss(run.live(now)), multipliers)
@@ -223,7 +227,8 @@ def under_budget(
         alpha=alpha,
         anchoring=holding.anchoring(Constraint(multipliers, reference)),
         callbacks=[
-            *([shaping] if shaping else []),
+            *laid,
+            *shaping,
             *([step_back] if step_back else []),
             *([stop] if holding.stop_every else []),
         ],
@@ -240,7 +245,7 @@ def under_budget(
             measured,
         )
     kept = hold(run, rewind, reference, epsilons, tuned)
-    kept["extra_seconds"]["geometry"] = measuring
+    kept["extra_seconds"]["geometry"] = measuring + sum(one.seconds for one in laid)
     return run.finish(
         tuned,
         parametrisation,

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from tether.anchors.layered import Layers
     from tether.training.geometry import Geometry
 
-LEAST = 1e-6  # of the strongest mixture of a first A's rows: below it, what rounding has left
-
 
 @dataclass(frozen=True)
 class Filters:
@@ -36,12 +34,10 @@ class Filters:
         turns: Q, the eigenvectors of the domain's moment, (width, width); none of a layer of which only the
             diagonal is known.
         shapes: Back, Q^T P, (width, width), or of such a layer P's diagonal (width,).
-        energies: The domain's energy along each of Q's columns, or each input, (width,) float32.
     """
 
     turns: Layers
     shapes: Layers
-    energies: Layers
 
     def turned(self, name: str, rows: torch.Tensor) -> torch.Tensor:
         """A gradient or a weight, (rows, width), in the coordinates in which the optimizer works."""
@@ -56,23 +52,10 @@ class Filters:
         lower = move.to(by.dtype)
         return (lower * by if by.ndim == 1 else lower @ by).to(move.dtype)
 
-    def whitened(self, name: str, first: torch.Tensor) -> torch.Tensor:
-        """A LoRA's first A, (rank, width), its rows mixed until what they answer to the domain is white.
-
-        Shaped random rows answer alike: of 64 the strongest mixture had 300 times the energy of the middle
-        one (a block of the embedded model), and B would learn from one feature many times over and from most
-        of them hardly. What the rows span stays.
-        """
-        turned = self.turned(name, first)
-        energies, mixtures = torch.linalg.eigh(turned * self.energies[name].to(turned.device) @ turned.T)
-        scales = energies.clamp(min=LEAST * float(energies.max())).rsqrt()
-        mixed: torch.Tensor = (mixtures * scales) @ (mixtures.T @ first)
-        return mixed
-
     def keep(self, folder: Path) -> None:
         """Write them to a folder, which is there only when all of them are."""
         unfinished = folder.with_name(f"{folder.name}.unfinished")
-        for kind, tensors in (("turns", self.turns), ("shapes", self.shapes), ("energies", self.energies)):
+        for kind, tensors in (("turns", self.turns), ("shapes", self.shapes)):
             keep(unfinished / f"{kind}.safetensors", tensors)
         unfinished.rename(folder)
 
@@ -82,7 +65,7 @@ class Filters:
 
         Reading the embedded model's takes 0.3 s, which is long for a step on a GPU.
         """
-        kinds = [Kept(folder / f"{kind}.safetensors") for kind in ("turns", "shapes", "energies")]
+        kinds = [Kept(folder / f"{kind}.safetensors") for kind in ("turns", "shapes")]
         return cls(*kinds) if device.type == "cpu" else cls(*(kind.all(device) for kind in kinds))
 
 
@@ -90,18 +73,15 @@ def filters(geometry: Geometry, pull: float) -> Filters:
     """Every layer's, under a pull towards the base; layers that share an input share theirs."""
     turns: dict[str, torch.Tensor] = {}
     shapes: dict[str, torch.Tensor] = {}
-    energies: dict[str, torch.Tensor] = {}
     for name, owner in owners(geometry.domain).items():
         if name == owner:
             moment, shape = geometry.domain[owner], geometry.filter(owner, pull)
-            energy = moment
             if moment.ndim == 2:
-                energy, turn = torch.linalg.eigh(moment.to(shape.device))
+                _, turn = torch.linalg.eigh(moment.to(shape.device))
                 shape = turn.T @ shape
                 turns[owner] = turn.bfloat16().contiguous()
             shapes[owner] = shape.bfloat16()
-            energies[owner] = energy.clamp(min=0).contiguous()
-        for kind in (turns, shapes, energies):
+        for kind in (turns, shapes):
             if owner in kind:
                 kind[name] = kind[owner]
-    return Filters(turns, shapes, energies)
+    return Filters(turns, shapes)

@@ -66,11 +66,15 @@ class Geometry:
             return update / (1 + pull)
         return self._filtered(name, update, pull, float(update.norm())).to(update)
 
+    def shaped(self, name: str, rows: torch.Tensor, pull: float) -> torch.Tensor:
+        """Rows over a layer's input, (rows, width), times P: ``held``, however large they become."""
+        return self._filtered(name, rows, pull, math.inf).to(rows)
+
     def filter(self, name: str, pull: float) -> torch.Tensor:
-        """P of a layer, (width, width) or its diagonal (width,), float32: ``held`` at mu = 0."""
+        """P of a layer, (width, width) or its diagonal (width,), float32."""
         moment = self.domain[name]
         unit = torch.ones(1, len(moment)) if moment.ndim == 1 else torch.eye(len(moment))
-        return self._filtered(name, unit, pull, math.inf).float().squeeze(0)
+        return self.shaped(name, unit, pull).squeeze(0)
 
     def _filtered(self, name: str, update: torch.Tensor, pull: float, most: float) -> torch.Tensor:
         """The best compromise whose size is ``most`` at most, in float64.

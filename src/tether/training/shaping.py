@@ -5,11 +5,7 @@ step, the rest of the update learns to do without what was taken. The optimizer 
 step the gradient of each weight is turned into the coordinates of the layer's inputs, and afterwards the move
 that it made is turned back and shaped (training/filters.py), which costs three products of the weight's size
 with (width, width). A LoRA's first A, random, would let B act along the anchors' directions as along any
-other; it is shaped too, its size kept.
-
-A LoRA may also leave its A where it is laid. Then B alone learns, in directions shaped once and for all: no
-step has to be turned, and each layer's input, which only A's gradient asks for, need not be kept until the
-backward pass (LoRA-FA, arXiv:2308.03303; the directions in the spirit of InfLoRA, arXiv:2404.00228).
+other; it is to be laid first (training/starts.py).
 """
 
 from __future__ import annotations
@@ -19,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import TrainerCallback
 
-from tether.training.update import input_weights, is_adapted
+from tether.training.update import input_weights
 
 if TYPE_CHECKING:
     from tether.training.filters import Filters
@@ -31,20 +27,16 @@ class Shaping(TrainerCallback):
     Args:
         filters: Of the layers to shape.
         eigenbasis: Whether the optimizer works there, or in the coordinates that the base came with.
-        white: Whether a LoRA's first A is whitened when it is shaped.
-        lay: Whether a LoRA's A stays where it is laid.
     """
 
-    def __init__(
-        self, filters: Filters, eigenbasis: bool = True, white: bool = True, lay: bool = False
-    ) -> None:
-        self._filters, self._eigenbasis, self._white, self._lay = filters, eigenbasis, white, lay
+    def __init__(self, filters: Filters, eigenbasis: bool = True) -> None:
+        self._filters, self._eigenbasis = filters, eigenbasis
         self._weights: dict[str, torch.Tensor] = {}
         self._before: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """As ``begin``."""
-        self.begin(kwargs["model"], state.global_step)
+        self.begin(kwargs["model"])
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """As ``before_step``."""
@@ -54,23 +46,11 @@ class Shaping(TrainerCallback):
         """As ``after_step``."""
         self.after_step()
 
-    def begin(self, model: torch.nn.Module, step: int = 0) -> None:
-        """Find the weights; of a LoRA that begins, shape the first A."""
+    def begin(self, model: torch.nn.Module) -> None:
+        """Find the weights."""
         self._weights = {
             name: weight for name, weight in input_weights(model).items() if name in self._filters.shapes
         }
-        if is_adapted(model) and step == 0:
-            self._shape_start()
-        if self._lay:
-            for weight in self._weights.values():
-                weight.requires_grad_(False)  # without a gradient no step is turned, below
-
-    @torch.no_grad()
-    def _shape_start(self) -> None:
-        for name, weight in self._weights.items():
-            shaped = self._filters.shaped(name, self._filters.turned(name, weight))
-            begun = self._filters.whitened(name, shaped) if self._white else shaped
-            weight.copy_(begun * (weight.norm() / begun.norm()))
 
     @torch.no_grad()
     def before_step(self) -> None:

@@ -1,7 +1,14 @@
-"""Where a LoRA begins: its A laid into directions of its layer's input."""
+"""Where a LoRA begins: its A laid into directions of its layer's input, to be trained from there or to stay.
+
+An A that stays leaves B alone to learn, in directions chosen once and for all: no step has to be shaped, and
+each layer's input, which only A's gradient asks for, need not be kept until the backward pass (LoRA-FA,
+arXiv:2308.03303; tether's directions in the spirit of InfLoRA, arXiv:2404.00228).
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,41 +18,57 @@ from tether.anchors.layered import owners
 from tether.training.update import input_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from transformers import PreTrainedModel
-
     from tether.anchors.layered import Layers
+    from tether.training.geometry import Geometry
+
+Directions = Callable[[torch.nn.Module], Mapping[str, torch.Tensor]]
+"""Of a model before it is trained the (rank, width) rows, by layer, into which each A is laid."""
+
+LEAST = 1e-6  # of the strongest mixture of an A's rows: below it, what rounding has left
 
 
-class NullSpace(TrainerCallback):
-    """Lays every A into the directions in which its layer's input has the least energy, and leaves it there.
-
-    LoRA-Null's second version (arXiv:2503.02659): with A frozen, B A x = 0 for all x that the moments saw, as
-    far as they leave a null space.
+class Laid(TrainerCallback):
+    """Lays every A before it is trained, or instead.
 
     Args:
-        moments: Measures the inputs' second moments of the model before it is trained.
+        directions: Where to.
+        stays: Whether it is left there, and B alone is trained.
+
+    Attributes:
+        seconds: What finding them has taken.
     """
 
-    def __init__(self, moments: Callable[[PreTrainedModel], Layers]) -> None:
-        self._moments = moments
+    def __init__(self, directions: Directions, stays: bool = True) -> None:
+        self._directions, self._stays, self.seconds = directions, stays, 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Lay A, unless it comes from a checkpoint; freeze it."""
-        weights = input_weights(kwargs["model"])
+        """Lay A, unless it comes from a checkpoint; where it stays, freeze it."""
+        started, model = time.perf_counter(), kwargs["model"]
         if state.global_step == 0:
-            least = _least(self._moments(kwargs["model"]), max(map(len, weights.values())))
-            for name, weight in weights.items():
-                _lay(weight, least[name][: len(weight)])
-        for weight in weights.values():
-            weight.requires_grad_(False)
+            lay(model, self._directions)
+        for weight in input_weights(model).values():
+            weight.requires_grad_(not self._stays)
+        self.seconds += time.perf_counter() - started
 
 
 @torch.no_grad()
-def _lay(weight: torch.Tensor, directions: torch.Tensor) -> None:
-    """Take the directions, (rows, width), at the size that the weight has."""
-    weight.copy_(directions * (weight.norm() / directions.norm()))
+def lay(model: torch.nn.Module, directions: Directions) -> None:
+    """Take the directions for a LoRA's As, each at the size that it has; one without directions stays."""
+    weights = input_weights(model)
+    for name, rows in directions(model).items():
+        weight = weights[name]
+        weight.copy_(rows * (weight.norm() / rows.norm()))
+
+
+def null_space(moments: Callable[[Any], Layers], model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The directions in which each layer's input has the least energy.
+
+    As LoRA-Null's second version begins (arXiv:2503.02659): with A frozen, B A x = 0 for all x that the
+    moments saw, as far as they leave a null space.
+    """
+    measured, weights = moments(model), input_weights(model)
+    least = _least(measured, max(map(len, weights.values())))
+    return {name: least[name][: len(weight)] for name, weight in weights.items()}
 
 
 def _least(moments: Layers, rank: int) -> dict[str, torch.Tensor]:
@@ -62,3 +85,32 @@ def _directions(moment: torch.Tensor, rank: int) -> torch.Tensor:
     _, vectors = torch.linalg.eigh(moment.double())
     least: torch.Tensor = vectors[:, :rank].T.float()
     return least
+
+
+@torch.no_grad()
+def left_free(
+    geometry: Geometry, pull: float, model: torch.nn.Module, *, white: bool = True
+) -> dict[str, torch.Tensor]:
+    """Each A's own random rows, turned away from what the anchors use (training/geometry.py) and white."""
+    found = {}
+    for name, weight in input_weights(model).items():
+        if name in geometry.domain:
+            rows = geometry.shaped(name, weight, pull)
+            found[name] = whitened(rows, geometry.domain[name]) if white else rows
+    return found
+
+
+def whitened(rows: torch.Tensor, moment: torch.Tensor) -> torch.Tensor:
+    """Rows, (rank, width), mixed until what they answer to inputs of this second moment is white.
+
+    Shaped random rows answer alike: of 64 the strongest mixture had 300 times the energy of the middle one (a
+    block of the embedded model), and B would learn from one feature many times over and from most of them
+    hardly. What the rows span stays.
+    """
+    moment = moment.to(rows.device, torch.float64)
+    wide = rows.double()
+    answers = wide * moment @ wide.T if moment.ndim == 1 else wide @ moment @ wide.T
+    energies, mixtures = torch.linalg.eigh(answers)
+    scales = energies.clamp(min=LEAST * float(energies.max())).rsqrt()
+    mixed: torch.Tensor = (mixtures * scales) @ (mixtures.T @ wide)
+    return mixed.to(rows)
