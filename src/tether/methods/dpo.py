@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tether.methods.registry import method
-from tether.methods.tether import ANCHOR_EVERY, ANCHOR_TOKENS, PULL, Holding, under_budget
+from tether.methods.tether import (
+    ALPHA,
+    ANCHOR_EVERY,
+    ANCHOR_TOKENS,
+    OWN_PULL,
+    RANK,
+    Holding,
+    under_budget,
+)
 
 if TYPE_CHECKING:
     from tether.methods.run import Run
@@ -33,13 +41,13 @@ def tether_dpo(
     *,
     budget: float | dict[str, float] | None = None,
     beta: float = BETA,
-    rank: int = 16,
-    alpha: int = 32,
+    rank: int = RANK,
+    alpha: int = ALPHA,
     learning_rate: float = RATE,
-    pull: float = PULL,
+    pull: float = OWN_PULL,
     anchor_every: int = ANCHOR_EVERY,
     anchor_tokens: int = ANCHOR_TOKENS,
 ) -> Tuned:
-    """DPO as tether trains: shaped steps, anchors, a drift budget, the rewind, a certificate."""
+    """DPO as tether trains: A laid by the geometry, anchors, a drift budget, the rewind, a certificate."""
     holding = Holding(budget=budget, pull=pull, anchor_every=anchor_every, anchor_tokens=anchor_tokens)
     return under_budget(run, holding, learning_rate, rank=rank, alpha=alpha, beta=beta)
