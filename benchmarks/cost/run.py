@@ -27,8 +27,8 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "lora-64": ("lora", {"rank": 64, "alpha": 128}),  # as many parameters as tether's
     "replay-self": ("replay-self", {}),
     "tether": ("tether", {"rewinding": False}),
-    "tether-laid": ("tether", {"rewinding": False, "train_a": False}),
-    "tether-laid-192": ("tether", {"rewinding": False, "train_a": False, "anchor_tokens": 192}),
+    "tether-192": ("tether", {"rewinding": False, "anchor_tokens": 192}),
+    "tether-trained-a": ("tether", {"rewinding": False, "train_a": True}),
 }
 """What is measured beside TRL's: a method, and its options."""
 WARM_UP = 4  # steps not counted: the first of each shape compile their kernels

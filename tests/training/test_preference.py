@@ -13,6 +13,7 @@ from tether.chatdata.chats import split_select
 from tether.methods import find
 from tether.methods.run import Run
 from tether.training.preference import PreferenceLoss, as_pair, collate_pairs, pair_size
+from tether.training.update import linear_layers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,6 +80,17 @@ def test_all_weights_learn_to_prefer_too(
     run = Run(base, *split_select(pairs), tmp_path / "run", settings)
     find(name)(run, {"learning_rate": 1e-3})
     assert list(run.out.glob("*.safetensors"))
+
+
+@pytest.mark.usefixtures("anchors")
+def test_an_a_that_is_laid_stays_through_the_references_passes(
+    base: Base, pairs: list[Preference], quick: Training, tmp_path: Path
+) -> None:
+    """They switch the adapter off and on, after which PEFT would train all of it."""
+    run = Run(base, *split_select(pairs), tmp_path / "run", quick)
+    tuned = find("tether-dpo")(run, {"rank": 4})
+    layers = [layer for name, layer in linear_layers(bases.load_model(base)).items() if name != "lm_head"]
+    assert tuned.cost.trainable_parameters == 4 * sum(layer.out_features for layer in layers)
 
 
 @pytest.mark.usefixtures("anchors")

@@ -62,6 +62,15 @@ class PreferenceTrainer(TokenBatched, DPOTrainer):
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         return dataset  # encoded already, with the base's own template and tools
 
+    def compute_loss(self, model: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
+        """TRL's; what of an adapter is not trained stays so."""
+        frozen = [weight for weight in model.parameters() if not weight.requires_grad]
+        loss = super().compute_loss(model, *args, **kwargs)  # type: ignore[no-untyped-call]
+        # The reference was the model without its adapter, and PEFT switches on again what it can train.
+        for weight in frozen:
+            weight.requires_grad_(False)
+        return loss
+
 
 class AnchoredPreferenceTrainer(Anchored, PreferenceTrainer):
     """Trains on preferences under a drift budget."""
