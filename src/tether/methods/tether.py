@@ -61,7 +61,7 @@ class Holding:
         budget: Drift allowed in nats per answer token, for all anchor groups or by group.
         training_budget: What the multipliers hold drift to in training; None is the budget. A tighter one
             leaves less to the rewind, which takes more skill than their pull does.
-        pull: How strongly the geometry shapes each step; 0 leaves it alone.
+        pull: How strongly the geometry turns A, or each step, away from what anchors use; 0 does not.
         anchor_every: Steps between looks at anchors; 0 looks at none.
         anchor_tokens: Tokens of a look.
         rewinding: Whether the update is rewound until it fits.
