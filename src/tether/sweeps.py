@@ -11,7 +11,7 @@ from tether.errors import UserError
 from tether.files import write_json
 from tether.methods.tuned import read_record
 from tether.results import SweepPoint
-from tether.training.preference import PreferenceLoss
+from tether.training.preference import Objective, PreferenceLoss
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,12 +36,13 @@ def judge_trial(run: Run, method: Method, options: Mapping[str, Any]) -> None:
 
 
 def kept_aside_loss(run: Run, method: Method, options: Mapping[str, Any]) -> float:
-    """Loss of a run's model on its select split: nats per token of chats, DPO's per pair of preferences."""
+    """Loss of a run's model on its select split: nats per token of chats, or per pair of preferences."""
     live = run.live(bases.load_tuned(run.base, run.out))
     if method.data == "preferences":
-        beta = {**method.options, **options}["beta"]
+        asked = {**method.options, **options}
+        objective = Objective(asked["beta"], asked["sft"])
         reference = run.live(bases.load_model(run.base))
-        return PreferenceLoss(reference, only_preferences(run.select), beta)(live)
+        return PreferenceLoss(reference, only_preferences(run.select), objective)(live)
     losses = live.chat_losses(run.select)
     return sum(nats for nats, _ in losses) / sum(tokens for _, tokens in losses)
 

@@ -12,7 +12,7 @@ from tether.agent.preferences import preferences
 from tether.chatdata.chats import split_select
 from tether.methods import find
 from tether.methods.run import Run
-from tether.training.preference import PreferenceLoss, as_pair, collate_pairs, pair_size
+from tether.training.preference import Objective, PreferenceLoss, as_pair, collate_pairs, pair_size
 from tether.training.update import linear_layers
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def test_the_loss_is_log_2_at_the_reference_and_a_sigmoid_of_the_margin(
 ) -> None:
     pair = pairs[0]
     swapped = replace(pair, messages=pair.worse.messages, rejected=pair.messages[-1])
-    loss, mirrored = (PreferenceLoss(live, [one], beta=0.1) for one in (pair, swapped))
+    loss, mirrored = (PreferenceLoss(live, [one], Objective(beta=0.1)) for one in (pair, swapped))
     assert loss(live) == pytest.approx(math.log(2))
     with torch.no_grad():
         for weight in live.model.parameters():
@@ -94,13 +94,18 @@ def test_an_a_that_is_laid_stays_through_the_references_passes(
 
 
 @pytest.mark.usefixtures("anchors")
+@pytest.mark.parametrize("sft", [0.0, 1.0])
 def test_dpo_prefers_what_it_was_taught_to(
-    base: Base, live: LocalModel, pairs: list[Preference], quick: Training, tmp_path: Path
+    base: Base, live: LocalModel, pairs: list[Preference], quick: Training, tmp_path: Path, sft: float
 ) -> None:
     """A few pairs, for a model this small learns what it is shown and nothing beyond."""
     taught = pairs[:4]
-    loss = PreferenceLoss(live, taught, beta=0.1)
+    loss = PreferenceLoss(live, taught, Objective(beta=0.1))
     settings = quick.model_copy(update={"max_steps": 60, "save_steps": 100})
     run = Run(base, taught, taught, tmp_path / "run", settings)
-    find("dpo")(run, {"learning_rate": 5e-3})
-    assert loss(run.live(bases.load_tuned(base, run.out))) < 0.8 * math.log(2)
+    find("dpo")(run, {"learning_rate": 5e-3, "sft": sft})
+    tuned = run.live(bases.load_tuned(base, run.out))
+    assert loss(tuned) < 0.8 * math.log(2)
+    both = PreferenceLoss(live, taught, Objective(beta=0.1, sft=1.0))
+    told = {model: both(model) - loss(model) for model in (live, tuned)}
+    assert (told[tuned] < 0.9 * told[live]) == bool(sft), "the good turns themselves are learned where asked"

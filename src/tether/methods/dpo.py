@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
 
 from tether.methods.registry import method
 from tether.methods.tether import (
@@ -14,6 +16,7 @@ from tether.methods.tether import (
     Holding,
     under_budget,
 )
+from tether.training.preference import Objective
 
 if TYPE_CHECKING:
     from tether.methods.run import Run
@@ -25,12 +28,23 @@ RATE = 5e-5  # not measured: a tenth of a LoRA's for chats, since one loss here 
 
 @method("dpo", paper="arXiv:2305.18290", data="preferences")
 def dpo(
-    run: Run, *, beta: float = BETA, rank: int = 16, alpha: int = 32, learning_rate: float = RATE
+    run: Run,
+    *,
+    beta: float = BETA,
+    sft: Annotated[float, Field(ge=0)] = 0.0,
+    rank: int = 16,
+    alpha: int = 32,
+    learning_rate: float = RATE,
 ) -> Tuned:
-    """TRL's DPO of a LoRA on pairs of a good and a bad turn."""
+    """TRL's DPO of a LoRA on pairs of a good and a bad turn, with the good turns' own loss where asked."""
     parametrisation = run.parametrisation("lora")
     model, cost, rate = run.fit(
-        run.load(parametrisation), parametrisation, learning_rate, rank=rank, alpha=alpha, beta=beta
+        run.load(parametrisation),
+        parametrisation,
+        learning_rate,
+        rank=rank,
+        alpha=alpha,
+        preferring=Objective(beta, sft),
     )
     return run.finish(model, parametrisation, rate, cost)
 
@@ -41,6 +55,7 @@ def tether_dpo(
     *,
     budget: float | dict[str, float] | None = None,
     beta: float = BETA,
+    sft: Annotated[float, Field(ge=0)] = 0.0,
     rank: int = RANK,
     alpha: int = ALPHA,
     learning_rate: float = RATE,
@@ -50,4 +65,4 @@ def tether_dpo(
 ) -> Tuned:
     """DPO as tether trains: A laid by the geometry, anchors, a drift budget, the rewind, a certificate."""
     holding = Holding(budget=budget, pull=pull, anchor_every=anchor_every, anchor_tokens=anchor_tokens)
-    return under_budget(run, holding, learning_rate, rank=rank, alpha=alpha, beta=beta)
+    return under_budget(run, holding, learning_rate, rank=rank, alpha=alpha, preferring=Objective(beta, sft))

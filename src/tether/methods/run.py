@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from tether.training.anchored import Anchoring
     from tether.training.cost import Cost
     from tether.training.measured import Measured
+    from tether.training.preference import Objective
     from tether.training.rewriting import Retold
     from tether.training.weighting import Weighting
 
@@ -191,14 +192,14 @@ class Run:
         adapter: PeftConfig | None = None,
         anchoring: Anchoring | None = None,
         callbacks: Sequence[TrainerCallback] = (),
-        beta: float | None = None,
+        preferring: Objective | None = None,
         weighting: Weighting | None = None,
         trainer: Callable[..., Any] | None = None,
         beside: Sequence[Chat] = (),
     ) -> tuple[PreTrainedModel, Cost, float]:
         """Train; returns the model, what it cost and the rate it was trained at.
 
-        With ``beta``, DPO's, from preferences; with a ``weighting``, by what the base thinks of rows; with an
+        With an objective, from preferences; with a ``weighting``, by what the base thinks of rows; with an
         ``adapter``, that one instead of a LoRA of all linear layers; with a ``trainer``, by that one; with
         chats ``beside`` the domain's, from these too.
         """
@@ -207,7 +208,7 @@ class Run:
         tuned, cost = fit(
             model,
             self.tokenizer,
-            self._learned(model, beside, weighting) if beta is None else self._pairs(),
+            self._learned(model, beside, weighting) if preferring is None else self._pairs(),
             out=self.out,
             settings=self.settings,
             learning_rate=rate,
@@ -216,7 +217,7 @@ class Run:
             adapter=None if parametrisation == "full" else adapter or lora,
             anchoring=anchoring,
             callbacks=callbacks,
-            beta=beta,
+            preferring=preferring,
             trainer=trainer,
         )
         return tuned, cost, rate

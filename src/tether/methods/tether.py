@@ -17,7 +17,7 @@ from tether.training.anchored import Anchoring, Constraint
 from tether.training.budget import Budget
 from tether.training.certificate import Certificate
 from tether.training.filters import Filters, filters
-from tether.training.preference import PreferenceLoss
+from tether.training.preference import Objective, PreferenceLoss
 from tether.training.rewind import WHOLE, DialogueLoss, Rewind
 from tether.training.shaping import Shaping
 from tether.training.starts import Laid, left_free
@@ -193,10 +193,10 @@ def under_budget(
     *,
     rank: int,
     alpha: int,
-    beta: float | None = None,
+    preferring: Objective | None = None,
     weighting: Weighting | None = None,
 ) -> Tuned:
-    """Train on chats, or with DPO's ``beta`` on preferences, and hold the model to its budget."""
+    """Train on chats, or with an objective on preferences, and hold the model to its budget."""
     parametrisation = run.parametrisation("lora")
     holding.check(parametrisation)
     heeded = run.anchors.without(holding.blind_to) if holding.blind_to else run.anchors
@@ -208,7 +208,7 @@ def under_budget(
     model = run.load(parametrisation)
     # In the precision in which it is given out: rounding is no drift.
     before = WeightUpdate(model, torch.bfloat16) if parametrisation == "full" else None
-    domain_loss = _domain_loss(run, model, beta)
+    domain_loss = _domain_loss(run, model, preferring)
     started = time.perf_counter()
     measured = run.measured(model, heeded) if holding.geometry else None
     laid = holding.start(measured, parametrisation)
@@ -232,7 +232,7 @@ def under_budget(
             *([step_back] if step_back else []),
             *([stop] if holding.stop_every else []),
         ],
-        beta=beta,
+        preferring=preferring,
         weighting=weighting,
     )
     rewind = None
@@ -258,11 +258,13 @@ def under_budget(
     )
 
 
-def _domain_loss(run: Run, base: PreTrainedModel, beta: float | None) -> Callable[[LocalModel], float]:
+def _domain_loss(
+    run: Run, base: PreTrainedModel, preferring: Objective | None
+) -> Callable[[LocalModel], float]:
     """What the rewind judges a model by; of preferences the base, before it is trained, is the reference."""
-    if beta is None:
+    if preferring is None:
         return DialogueLoss(run.renderer, run.select)
-    return PreferenceLoss(run.live(base), only_preferences(run.select), beta)
+    return PreferenceLoss(run.live(base), only_preferences(run.select), preferring)
 
 
 def hold(

@@ -16,7 +16,7 @@ from tether.errors import UserError
 from tether.progress import Task, task
 from tether.training.anchored import AnchoredTrainer, Anchoring
 from tether.training.cost import Cost, peak_memory, reset_peak_memory
-from tether.training.preference import AnchoredPreferenceTrainer, PreferenceTrainer
+from tether.training.preference import AnchoredPreferenceTrainer, Objective, PreferenceTrainer
 from tether.training.trainer import COST_FILE, DomainTrainer, last_checkpoint
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def fit(
     adapter: PeftConfig | None = None,
     anchoring: Anchoring | None = None,
     callbacks: Sequence[TrainerCallback] = (),
-    beta: float | None = None,
+    preferring: Objective | None = None,
     trainer: Callable[..., Any] | None = None,
 ) -> tuple[PreTrainedModel, Cost]:
     """Train ``model`` in place and return it (wrapped by PEFT where ``adapter`` is given) with what it cost.
@@ -68,13 +68,13 @@ def fit(
         adapter: PEFT config, or None to train all weights.
         anchoring: Anchors and budget, or None for the domain loss alone.
         callbacks: What the method does around each step.
-        beta: DPO's, where the rows are pairs.
+        preferring: What for, where the rows are pairs.
         trainer: A trainer of the method's own; it is given no anchors.
 
     Raises:
         UserError: The adapter does not fit the model.
     """
-    plain, anchored = TRAINERS["chats" if beta is None else "preferences"]
+    plain, anchored = TRAINERS["preferences" if preferring else "chats"]
     steps = _steps(settings, [plain.size(row) for row in rows])
     checkpoints = out / "checkpoints"
     with task(label, steps) as bar, warnings.catch_warnings():
@@ -83,7 +83,7 @@ def fit(
         common = _arguments(checkpoints, settings, learning_rate, seed, steps)
         options: dict[str, Any] = {
             "model": model,
-            "args": _sft(common) if beta is None else _dpo(common, beta, adapter),
+            "args": _dpo(common, preferring, adapter) if preferring else _sft(common),
             "train_dataset": Dataset.from_list(list(rows)),
             "processing_class": tokenizer,
             "peft_config": adapter,
@@ -162,10 +162,10 @@ def _sft(common: dict[str, Any]) -> SFTConfig:
     return SFTConfig(**common, loss_type="nll", dataset_kwargs={"skip_prepare_dataset": True})
 
 
-def _dpo(common: dict[str, Any], beta: float, adapter: PeftConfig | None) -> DPOConfig:
+def _dpo(common: dict[str, Any], preferring: Objective, adapter: PeftConfig | None) -> DPOConfig:
     # Under an adapter the reference is the model without it. Of all weights no second copy is held: what the
     # reference thinks is computed before the first step.
-    return DPOConfig(**common, beta=beta, precompute_ref_log_probs=adapter is None)
+    return preferring.config(**common, precompute_ref_log_probs=adapter is None)
 
 
 class _Watcher(TrainerCallback):

@@ -1,12 +1,18 @@
-"""DPO: TRL's trainer on our batches, and its loss on preferences kept aside (arXiv:2305.18290, eq. 7)."""
+"""DPO: TRL's trainer on our batches, and its loss on preferences kept aside (arXiv:2305.18290, eq. 7).
+
+By how much a good turn is likelier than a bad one can grow while both become unlikely: DPO alone, of a base
+that cannot do the task yet, made the good turns less likely and the agent helpless (docs/results.md). So the
+good turns' own loss may be added (arXiv:2404.19733, eq. 1).
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import logsigmoid
-from trl import DPOTrainer
+from trl import DPOConfig, DPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from tether.training.anchored import Anchored
@@ -19,6 +25,24 @@ if TYPE_CHECKING:
     from tether.chatdata.preferences import Preference
     from tether.chatdata.rendering import Encoded, Renderer
     from tether.inference import LocalModel
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is trained on preferences for.
+
+    Attributes:
+        beta: DPO's.
+        sft: How much the good turns' own loss counts beside it, in nats per token.
+    """
+
+    beta: float
+    sft: float = 0.0
+
+    def config(self, **common: Any) -> DPOConfig:
+        """As TRL takes it."""
+        terms = {"sigmoid": 1.0, **({"sft": self.sft} if self.sft else {})}
+        return DPOConfig(**common, beta=self.beta, loss_type=[*terms], loss_weights=[*terms.values()])
 
 
 def as_pair(renderer: Renderer, preference: Preference, most: int) -> dict[str, list[int]]:
@@ -77,27 +101,28 @@ class AnchoredPreferenceTrainer(Anchored, PreferenceTrainer):
 
 
 class PreferenceLoss:
-    """DPO's loss on preferences kept aside.
+    """The objective on preferences kept aside.
 
     Args:
         base: The model before anything changed in it: the reference.
         select: The preferences; their first ``SELECT_TOKENS`` tokens are judged on.
-        beta: DPO's.
+        objective: Its terms.
     """
 
-    def __init__(self, base: LocalModel, select: Sequence[Preference], beta: float) -> None:
+    def __init__(self, base: LocalModel, select: Sequence[Preference], objective: Objective) -> None:
         rows = (base.renderer.encode(preference).input_ids for preference in select)
-        self._pairs, self._beta = select[: len(first_rows(rows, SELECT_TOKENS))], beta
-        self._reference = self._log_ratios(base)
+        self._pairs, self._objective = select[: len(first_rows(rows, SELECT_TOKENS))], objective
+        self._reference, _ = self._seen(base)
 
     def __call__(self, model: LocalModel) -> float:
         """Mean loss in nats per preference of the model as it stands."""
-        margins = self._beta * (self._log_ratios(model) - self._reference)
-        return float(-logsigmoid(margins).mean())
+        ratios, nats = self._seen(model)
+        margins = self._objective.beta * (ratios - self._reference)
+        return float(-logsigmoid(margins).mean()) + self._objective.sft * nats
 
-    def _log_ratios(self, model: LocalModel) -> torch.Tensor:
-        """By how many nats each chosen turn is likelier than the rejected one, (pairs,) float64."""
-        chosen = model.chat_losses(self._pairs)
-        rejected = model.chat_losses([pair.worse for pair in self._pairs])
-        nats = [worse - good for (good, _), (worse, _) in zip(chosen, rejected, strict=True)]
-        return torch.tensor(nats, dtype=torch.float64)
+    def _seen(self, model: LocalModel) -> tuple[torch.Tensor, float]:
+        """By how many nats good turns are likelier, (pairs,) float64, and the good ones' nats per token."""
+        good, bad = (model.chat_losses(turns) for turns in (self._pairs, [one.worse for one in self._pairs]))
+        ratios = [worse - better for (better, _), (worse, _) in zip(good, bad, strict=True)]
+        told = sum(nats for nats, _ in good) / sum(tokens for _, tokens in good)
+        return torch.tensor(ratios, dtype=torch.float64), told
