@@ -26,7 +26,10 @@ def main() -> None:
     run = parser.parse_args().run
     measured = [axis for axis in AXES if (run / "base" / "items" / f"{axis}.jsonl").exists()]
     print("| method | set | n | base | change | by seed |\n|---|---|---|---|---|---|")
-    for folder in sorted([*run.glob("methods/*"), *run.glob("stages/*/*")]):
+    tuned = {
+        seed.parent for pattern in ("methods/*/seed-*", "stages/*/*/seed-*") for seed in run.glob(pattern)
+    }
+    for folder in sorted(tuned):
         for axis in measured:
             before = read_items(run / "base" / "items" / f"{axis}.jsonl")
             after = {
