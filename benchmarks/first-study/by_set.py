@@ -26,10 +26,8 @@ def main() -> None:
     run = parser.parse_args().run
     measured = [axis for axis in AXES if (run / "base" / "items" / f"{axis}.jsonl").exists()]
     print("| method | set | n | base | change | by seed |\n|---|---|---|---|---|---|")
-    tuned = {
-        seed.parent for pattern in ("methods/*/seed-*", "stages/*/*/seed-*") for seed in run.glob(pattern)
-    }
-    for folder in sorted(tuned):
+    seeds = [*run.glob("methods/*/seed-*"), *run.glob("stages/*/*/seed-*")]
+    for folder in sorted({seed.parent for seed in seeds}):
         for axis in measured:
             before = read_items(run / "base" / "items" / f"{axis}.jsonl")
             after = {

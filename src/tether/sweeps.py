@@ -12,6 +12,7 @@ from tether.files import write_json
 from tether.methods.tuned import read_record
 from tether.results import SweepPoint
 from tether.training.preference import Objective, PreferenceLoss
+from tether.turns import per_token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,8 +44,7 @@ def kept_aside_loss(run: Run, method: Method, options: Mapping[str, Any]) -> flo
         objective = Objective(asked["beta"], asked["sft"])
         reference = run.live(bases.load_model(run.base))
         return PreferenceLoss(reference, only_preferences(run.select), objective)(live)
-    losses = live.chat_losses(run.select)
-    return sum(nats for nats, _ in losses) / sum(tokens for _, tokens in losses)
+    return per_token(live.chat_losses(run.select))
 
 
 def is_judged(folder: Path) -> bool:

@@ -102,6 +102,11 @@ def turn_losses(live: LocalModel, chats: Sequence[Chat], *, label: str) -> list[
     return results
 
 
+def per_token(losses: Sequence[tuple[float, int]]) -> float:
+    """Mean nats per token of all turns of chats, as ``turn_losses`` gives them."""
+    return sum(nats for nats, _ in losses) / sum(tokens for _, tokens in losses)
+
+
 def _opened(live: LocalModel, chats: Sequence[Chat]) -> tuple[list[Dialogue], Opening]:
     """Each dialogue's ids and turns, the ids without what all of them begin with."""
     found = [live.renderer.turn_spans(chat) for chat in chats]

@@ -18,6 +18,7 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 from tether.training.anchored import Anchored
 from tether.training.rewind import SELECT_TOKENS, first_rows
 from tether.training.trainer import TokenBatched
+from tether.turns import per_token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -124,5 +125,4 @@ class PreferenceLoss:
         """By how many nats good turns are likelier, (pairs,) float64, and the good ones' nats per token."""
         good, bad = (model.chat_losses(turns) for turns in (self._pairs, [one.worse for one in self._pairs]))
         ratios = [worse - better for (better, _), (worse, _) in zip(good, bad, strict=True)]
-        told = sum(nats for nats, _ in good) / sum(tokens for _, tokens in good)
-        return torch.tensor(ratios, dtype=torch.float64), told
+        return torch.tensor(ratios, dtype=torch.float64), per_token(good)

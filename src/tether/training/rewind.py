@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from tether.progress import say
 from tether.training.geometry import needed_pull
 from tether.training.update import as_it_is
+from tether.turns import per_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -230,8 +231,7 @@ class DialogueLoss:
 
     def __call__(self, model: LocalModel) -> float:
         """Nats per token of the agent's turns, of the model as it stands."""
-        losses = model.chat_losses(self._chats)
-        return sum(nats for nats, _ in losses) / sum(tokens for _, tokens in losses)
+        return per_token(model.chat_losses(self._chats))
 
 
 def bound(drift: GroupDrift) -> float:

@@ -46,8 +46,9 @@ class Laid(TrainerCallback):
         started, model = time.perf_counter(), kwargs["model"]
         if state.global_step == 0:
             lay(model, self._directions)
-        for weight in input_weights(model).values():
-            weight.requires_grad_(not self._stays)
+        if self._stays:
+            for weight in input_weights(model).values():
+                weight.requires_grad_(False)
         self.seconds += time.perf_counter() - started
 
 
