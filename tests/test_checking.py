@@ -115,7 +115,17 @@ def test_a_study_goes_on_that_was_begun_before_a_training_key_was_known(base: Ba
         ({"methods": {"lora": {"rnak": 4}}}, "no option 'rnak'.*did you mean 'rank'"),
         ({"methods": {"lora": {"rank": "four"}}}, "lora.rank: .*'four'"),
         ({"methods": {"lora": {}, "full": {"learning_rate_of": "lorra"}}}, "did you mean 'lora'"),
-        ({"methods": {"lora": {"learning_rate_of": "lora"}}}, "another method of the study"),
+        ({"methods": {"lora": {"learning_rate_of": "lora"}}}, "another method that has its own"),
+        (
+            {
+                "methods": {
+                    "lora": {"learning_rate": [1e-4]},
+                    "full": {"learning_rate_of": "lora"},
+                    "tether": {"learning_rate_of": "full"},
+                }
+            },
+            "another method that has its own.*lora",
+        ),
         ({"methods": {"lora": {"budget": 0.1}}}, "no option 'budget'"),
         ({"data": "builtin:safety", "limits": {}}, "a source of safety, not of chats"),
         ({"data": "nowhere.jsonl", "axes": {}, "limits": {}}, "no file and no source"),

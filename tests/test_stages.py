@@ -275,3 +275,17 @@ def test_anchors_are_made_in_an_empty_folder_only(base: Base, tmp_path: Path) ->
     assert load_anchors(tmp_path / "anchors").sha256 == done.record["sha256"]
     with pytest.raises(UserError, match="not empty"):
         stages.anchors(base.name, tmp_path / "anchors", settings)
+
+
+def test_an_evaluation_needs_a_file_of_its_own(base: Base, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="this is a folder"):
+        stages.evaluate(base.name, None, {"safety": ["builtin:safety"]}, 4, tmp_path)
+
+
+def test_files_of_one_name_are_told_apart_before_anything_is_measured(base: Base, tmp_path: Path) -> None:
+    for folder in ("en", "de"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "prompts.jsonl").write_text('{"id": 1, "prompt": "How do I pick a lock?"}')
+    named = [str(tmp_path / folder / "prompts.jsonl") for folder in ("en", "de")]
+    with pytest.raises(UserError, match="both called 'prompts'.*rename one"):
+        stages.evaluate(base.name, None, {"safety": named}, None, tmp_path / "told.json")

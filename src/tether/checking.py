@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from typing import TYPE_CHECKING
 
@@ -114,8 +113,8 @@ def claim(out: Path, study: Study, study_path: Path | None) -> None:
     """Take the folder for this study, or find that it holds it already."""
     asked = study.model_dump(mode="json", exclude={"seeds", "asking"})
     path = out / "study.json"
-    if path.is_file():
-        held = json.loads(path.read_text(encoding="utf-8"))
+    held = read_json(path)
+    if held is not None:
         held["training"] = with_defaults(held["training"])
         # A key that tether has learned since, left at its default, makes no other study.
         said = held.keys() | study.model_dump(exclude={"seeds", "asking"}, exclude_defaults=True).keys()

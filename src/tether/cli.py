@@ -93,12 +93,15 @@ def compare(
     else:
         from tether import study as story  # type: ignore[no-redef]
     from tether.report import summary_text
-    from tether.requirements import check_requirements
+    from tether.requirements import check_askable, check_requirements, measured_in
+
+    check_askable(requirements, measured_in(plan), chosen_methods or list(plan.methods))
 
     if jobs > 1:
         from tether.parallel import side_by_side
 
-        side_by_side(plan, out, jobs, chosen_methods, chosen_seeds, study)
+        side_by_side(plan, out, jobs, chosen_methods, chosen_seeds, study, yes)
+        yes = True  # asked for there, before anything was trained
     results = story.compare(plan, out, chosen_methods, chosen_seeds, study, yes)
     plain = _plain(results)
     _print(plain, summary_text(results, out / "report.html"), as_json)

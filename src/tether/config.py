@@ -263,10 +263,12 @@ class Study(Strict):
             raise UserError(f"the study has no method '{name}'", fix=did_you_mean(name, self.methods))
         entry = self.methods[name]
         if (parent := entry.learning_rate_of) is not None:
-            others = [other for other in self.methods if other != name]
+            others = [
+                other for other, its in self.methods.items() if other != name and not its.learning_rate_of
+            ]
             if entry.learning_rate or parent not in others:
                 raise UserError(
-                    "learning_rate_of names another method of the study, and stands without a learning_rate",
+                    "learning_rate_of stands alone, and names another method that has its own",
                     where=f"methods.{name}.learning_rate_of",
                     fix=did_you_mean(parent, others),
                 )

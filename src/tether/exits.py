@@ -17,7 +17,13 @@ DISK_ERRORS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
     errno.EROFS: "the disk is read-only",
+}
+# What a place can be that somebody has named.
+PLACE_ERRORS = {
     errno.EACCES: "permission is denied",
+    errno.EISDIR: "it is a folder, where a file is wanted",
+    errno.EEXIST: "it is a file, where a folder is wanted",
+    errno.ENOTDIR: "it is a file, where a folder is wanted",
 }
 GO_ON = "What is done is kept: the same command goes on from there."
 
@@ -49,6 +55,8 @@ def _excuse(error: BaseException) -> str | None:
         if isinstance(cause, OSError) and cause.errno in DISK_ERRORS:
             place = f" at {cause.filename}" if cause.filename else ""
             return f"Nothing can be written{place}: {DISK_ERRORS[cause.errno]}. {GO_ON}"
+        if isinstance(cause, OSError) and cause.errno in PLACE_ERRORS and cause.filename:
+            return f"{cause.filename} will not do: {PLACE_ERRORS[cause.errno]}."
         if "No space left on device" in str(cause):
             return f"Nothing can be written: {DISK_ERRORS[errno.ENOSPC]}. {GO_ON}"
         if type(cause).__name__ == "OutOfMemoryError":

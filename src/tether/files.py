@@ -45,6 +45,26 @@ def read_json(path: Path) -> Any:
         ) from error
 
 
+def check_characters(value: Any, text: str, where: str) -> None:
+    r"""See that parsed JSON holds whole characters: half of a pair, as ``"\ud83d"``, can not be written.
+
+    Args:
+        value: What was parsed.
+        text: What it was parsed from.
+        where: Its file and line.
+
+    Raises:
+        UserError: It holds such a half.
+    """
+    if r"\ud" not in text and r"\uD" not in text:
+        return
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        what = f"{ascii(error.object[error.start])} is half of a character, as is left where a text is cut"
+        raise UserError(what, where=where, fix="remove it") from error
+
+
 def sha256_of(path: Path) -> str:
     """Checksum of a file, read in blocks."""
     digest = hashlib.sha256()

@@ -17,6 +17,7 @@ from tether.attention import reads
 from tether.chatdata.rendering import Renderer
 from tether.continuations import token_log_probabilities
 from tether.decoding import Sampler, decode, read_prompts
+from tether.logits import Finish, finish_of
 from tether.passes import pass_sizes
 from tether.progress import task
 from tether.reading import Memory, Opening, Reading, backbone, pad
@@ -168,8 +169,11 @@ class LocalModel:
 
     def head(self, states: torch.Tensor) -> torch.Tensor:
         """Logits (tokens, vocabulary) of last hidden states (tokens, width)."""
-        logits: torch.Tensor = self.model.get_output_embeddings()(states)
-        return logits
+        return self._finish(self.model.get_output_embeddings()(states))
+
+    @cached_property
+    def _finish(self) -> Finish:
+        return finish_of(self.model)
 
     @cached_property
     def bytes_per_position(self) -> int:

@@ -78,6 +78,7 @@ def side_by_side(
     methods: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
     study_path: Path | None = None,
+    yes: bool = False,
 ) -> None:
     """Make and measure a study's local models, so many at a time.
 
@@ -88,6 +89,7 @@ def side_by_side(
         methods: Only these of the study's methods.
         seeds: Other seeds than the study's.
         study_path: Where the study was read from.
+        yes: Whether the user has agreed to what services will charge, of which they are asked here.
 
     Raises:
         UserError: The study cannot be run as it is, ``out`` holds another, or it is a sequence of domains.
@@ -97,8 +99,10 @@ def side_by_side(
             "the domains of a sequence are learned one after the other", where="--jobs", fix="leave it out"
         )
     names, numbers = list(methods or study.methods), list(seeds or study.seeds)
-    plans = [plan for plan in planned(study, names) if models.service_of(plan) is None]
-    story = Story(study, out, numbers, *checked_axes(study, plans))
+    everyone = planned(study, names)
+    plans = [plan for plan in everyone if models.service_of(plan) is None]
+    story = Story(study, out, numbers, *checked_axes(study, everyone))
+    story.callable_now([plan for plan in everyone if plan not in plans], yes)
     claim(out, study, study_path)
     for base in dict.fromkeys(plan.base for plan in plans):
         story.look_through_anchors(base)  # made here once, if they must be

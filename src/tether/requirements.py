@@ -11,7 +11,9 @@ from tether import results
 from tether.errors import RequirementNotMet, UserError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
+
+    from tether.config import Study
 
 AXES = (*results.AXES, *results.SAFETY_PARTS, "drift")
 
@@ -24,7 +26,8 @@ class Requirement:
         text: As the user wrote it.
         method: The method it is asked of; None is every method.
         axis: One of AXES.
-        field: A summary's field (after, delta ...), a metric, ci95.0 or ci95.1, or an anchor group of drift.
+        field: A summary's field (after, delta ...), a metric, ci95.0 or ci95.1; of the drift of one model an
+            anchor group.
         relation: ``>=``, ``<=``, ``>`` or ``<``.
         bound: The number.
     """
@@ -70,7 +73,7 @@ class Requirement:
 
 
 _REQUIREMENT = re.compile(
-    r"\s*(?:(?P<method>[\w.-]+):)?(?P<axis>\w+)\.(?P<field>[\w.-]+?)\s*(?P<relation>>=|<=|>|<)\s*(?P<bound>\S+)\s*"
+    r"\s*(?:(?P<method>[\w.-]+):)?(?P<axis>\w+)\.(?P<field>[\w.^-]+?)\s*(?P<relation>>=|<=|>|<)\s*(?P<bound>\S+)\s*"
 )
 
 
@@ -93,6 +96,36 @@ def parse_requirement(text: str) -> Requirement:
     except ValueError:
         raise UserError(f"'{match['bound']}' is no number", where=where, fix=example) from None
     return Requirement(text, match["method"], match["axis"], match["field"], match["relation"], bound)
+
+
+def measured_in(study: Study) -> list[str]:
+    """The axes that a study's report will have, as far as can be told before it is run."""
+    axes = [axis for axis, sources in study.axes if sources]
+    parts = {"safety": results.SAFETY_PARTS, "knowledge": ("knowledge_gain", "knowledge_f1")}
+    return [*axes, *(part for axis in axes for part in parts.get(axis, ())), "drift"]
+
+
+def check_askable(
+    requirements: Sequence[Requirement], axes: Collection[str], methods: Collection[str]
+) -> None:
+    """See, before anything is run, that what is required will be measured.
+
+    Args:
+        requirements: What is required.
+        axes: What will be measured, ``drift`` among it where it will be certified.
+        methods: What it will be measured of.
+
+    Raises:
+        UserError: A requirement names something else.
+    """
+    for requirement in requirements:
+        where = f"--require {requirement.text}"
+        if requirement.method is not None and requirement.method not in methods:
+            fix = did_you_mean(requirement.method, methods)
+            raise UserError(f"there is no method '{requirement.method}'", where=where, fix=fix)
+        if requirement.axis not in axes:
+            fix = did_you_mean(requirement.axis, axes)
+            raise UserError(f"'{requirement.axis}' is not measured here", where=where, fix=fix)
 
 
 def check_requirements(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tether.axes.knowledge import LONGEST_ANSWER, continuation, knowledge, other_questions
+from tether.axes.knowledge import LONGEST_ANSWER, asked_alike, continuation, knowledge, other_questions
 from tether.axes.written import rouge_l, token_f1
 from tether.sources import ChoiceItem, OpenItem, load_knowledge
 
@@ -68,11 +68,10 @@ def test_a_style_that_helps_every_answer_alike_is_no_gain(
 
 
 def test_other_questions_are_fixed_by_the_id_alone() -> None:
-    questions = [opened(name, "x") for name in "abcdefgh"]
-    chosen = other_questions(questions[0], questions)
+    chosen = other_questions("a", "abcdefgh")
     assert len(set(chosen)) == 3
     assert "a" not in chosen
-    assert other_questions(questions[0], questions[::-1]) == chosen
+    assert other_questions("a", "hgfedcba") == chosen
 
 
 def test_the_border_is_where_the_model_sees_it(live: LocalModel) -> None:
@@ -132,3 +131,15 @@ def test_a_real_model_is_scored_the_same_twice(live: LocalModel) -> None:
     items = knowledge(live, questions)
     assert {item.id for item in items} == {question.id for question in questions}
     assert knowledge(live, questions) == items
+
+
+def test_a_gain_is_compared_with_one_told_against_the_same_questions(
+    live: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores(live, monkeypatch, [-1.0] * 100)
+    question = replace(choice(), id="choice")
+    five = knowledge(live, [*(opened(name, "1234") for name in "abcde"), question])
+    eight = knowledge(live, [*(opened(name, "1234") for name in "abcdefgh"), question])
+    assert asked_alike(five, five) == five
+    alike = [name for name in "abcde" if other_questions(name, "abcde") == other_questions(name, "abcdefgh")]
+    assert {item.id for item in asked_alike(five, eight)} == {*alike, "choice"}

@@ -160,3 +160,22 @@ def test_the_split_depends_on_ids_and_seed_alone(tmp_path: Path) -> None:
 def test_a_single_dialogue_cannot_be_split(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="at least two dialogues"):
         split_select(load_chats(written(tmp_path, {"messages": TALK})))
+
+
+def test_what_datasets_fills_with_null_is_not_there(tmp_path: Path) -> None:
+    properties = {"city": {"type": "string", "enum": None}, "date": None}
+    schema = {"type": "object", "properties": properties, "required": None}
+    tool = {"type": "function", "function": {"name": "find", "description": None, "parameters": schema}}
+    row = {"messages": TALK, "tools": [tool], "id": None, "group": None}
+    first, second = load_chats(written(tmp_path, row, row))
+    assert (first.id, second.id, first.group) == ("chats-0", "chats-1", "")
+    parameters = {"type": "object", "properties": {"city": {"type": "string"}}}
+    assert first.tools == ({"name": "find", "description": "", "parameters": parameters},)
+
+
+def test_half_a_character_is_named_with_its_line(tmp_path: Path) -> None:
+    whole = json.dumps({"messages": [TALK[0], {"role": "assistant", "content": "\U0001f600"}]})
+    half = whole.replace("\\ude00", "")
+    assert load_chats(written(tmp_path, whole))
+    with pytest.raises(UserError, match=r"chats.jsonl:2: .*d83d.* is half of a character"):
+        load_chats(written(tmp_path, whole, half))

@@ -316,3 +316,23 @@ def test_what_is_missing_is_told_before_anything_else(
     monkeypatch.setattr("tether.hosted.services.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install together"):
         open_provider(TOGETHER)
+
+
+@pytest.mark.parametrize("service", [OPENAI, TOGETHER], ids=lambda s: s.name)
+def test_a_job_of_a_process_that_died_is_found_though_its_data_is_gone(
+    service: Any, talks: list[Chat], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    server = request.getfixturevalue(f"{service.name}_server")
+    server.faults = [Fault(CREATE[service.name], Refusal(500, "try again", retry_after_ms="1"), after=True)]
+    with pytest.MonkeyPatch.context() as patch:  # dies between the service's answer and the ledger
+        patch.setattr("tether.hosted.tuning._Tuning._take", died)
+        with pytest.raises(KeyboardInterrupt):
+            run(service, talks, tmp_path)
+    server.files.clear()
+    assert run(service, talks, tmp_path).phase == "done"
+    assert len(server.jobs) == 1
+    assert len(server.asked(CREATE[service.name])) == 1
+
+
+def died(*_: Any) -> None:
+    raise KeyboardInterrupt

@@ -105,3 +105,9 @@ def test_units_and_small_words() -> None:
     assert interval(None, "share") == "–"
     assert [p_value(p) for p in (0.0001, 0.0312, None)] == ["<0.001", "0.031", "–"]
     assert [large(n) for n in (4_884_480, 512, None)] == ["4.88 M", "512", "–"]
+
+
+def test_what_has_no_percentage_is_told_in_its_units_digits() -> None:
+    text = summary(0.03, 0.004, unit="bits/byte")
+    results = StudyResults(methods={"lora": MethodResult(base="b", summary={"knowledge": text})})
+    assert "knowledge +0.0300 bits/byte [+0.0260 to +0.0340]" in headline(results)

@@ -24,7 +24,7 @@ from tether.results import (
     summarise_method,
     write_results,
 )
-from tether.stats import holm
+from tether.stats import holm, wilson
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,3 +99,20 @@ def test_what_is_not_a_study_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no results\.json"):
         read_results(tmp_path / "results.json")
+
+
+def test_two_methods_that_turned_alike_are_not_surely_the_same() -> None:
+    before, after = items([1.0] * 20), items([1.0] * 15 + [0.0] * 5)
+    records = {name: Records("b", {"knowledge": before}, {"0": {"knowledge": after}}) for name in "ab"}
+    (row,) = compare_methods(records)
+    unseen = wilson(0, 20)[1]
+    assert (row.delta, row.ci95, row.p_value) == (0.0, pytest.approx((-unseen, unseen)), 1.0)
+
+
+def test_an_association_gain_that_is_all_of_knowledge_is_tested_once() -> None:
+    before, after = items([0.5] * 9 + [0.4], group="open"), items([0.6, 0.1] * 5, group="open")
+    records = {
+        "a": Records("b", {"knowledge": before}, {"0": {"knowledge": after}}),
+        "c": Records("b", {"knowledge": before}, {"0": {"knowledge": before}}),
+    }
+    assert [row.axis for row in compare_methods(records)] == ["knowledge"]

@@ -15,6 +15,7 @@ from tether.results import (
     read_items,
     write_items,
 )
+from tether.stats import wilson
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,3 +91,16 @@ def test_safety_is_the_mean_of_its_two_groups() -> None:
     harmless = [item(100 + n, float(n < 1), "safety", "harmless") for n in range(4)]
     assert aggregate(harmful + harmless).score == pytest.approx((0.75 + 0.25) / 2)
     assert aggregate(harmful).score == pytest.approx(0.75)
+
+
+def test_the_smaller_stratum_keeps_the_interval_wide_where_all_is_right() -> None:
+    harmful = [item(n, 1.0, "safety", "harmful") for n in range(500)]
+    harmless = [item(500 + n, 1.0, "safety", "harmless") for n in range(3)]
+    result = aggregate([*harmful, *harmless])
+    low = [wilson(n, n)[0] for n in (500, 3)]
+    assert result.ci95 == pytest.approx((sum(low) / 2, 1.0))
+
+
+def test_one_kind_of_prompts_is_a_plain_share() -> None:
+    refused = items([1.0] * 109 + [0.0], "safety", "harmful")
+    assert aggregate(refused).ci95 == pytest.approx(wilson(109, 110))

@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 
 from tether.anchors.anchors import SPLITS
 from tether.anchors.drift import GroupDrift, answer_states, divergence, summarise
+from tether.logits import Finish, finish_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +40,7 @@ class Reference:
     def __init__(self, anchors: AnchorSet) -> None:
         self.anchors, self.seconds = anchors, 0.0
         self._heads: dict[str, torch.nn.Module] = {}
+        self._finish: Finish
         self._states: dict[int, torch.Tensor] = {}
 
     def ask(
@@ -46,7 +48,7 @@ class Reference:
     ) -> Reference:
         """Keep what a model thinks, before anything changes in it; of a group, what was asked last counts."""
         started = time.perf_counter()
-        head = copy.deepcopy(model.get_output_embeddings())
+        head, self._finish = copy.deepcopy(model.get_output_embeddings()), finish_of(model)
         for group in groups or self.anchors.groups:
             self._heads[group] = head
             for split in splits:  # each by itself, for with others it would be rounded otherwise
@@ -70,8 +72,7 @@ class Reference:
     @torch.no_grad()
     def logits(self, index: int) -> torch.Tensor:
         """(answer tokens, vocabulary) of an anchor."""
-        logits: torch.Tensor = self._heads[self.anchors.anchors[index].group](self._states[index])
-        return logits
+        return self._finish(self._heads[self.anchors.anchors[index].group](self._states[index]))
 
     def divergence(self, logits: torch.Tensor, indices: Sequence[int]) -> torch.Tensor:
         """KL(reference || tuned) per token over the whole vocabulary.
@@ -113,5 +114,6 @@ class Reference:
         head = model.get_output_embeddings()
         found = answer_states(model, answers, f"Drift on {group}")
         return [
-            self.divergence(head(states), [index]).cpu() for index, states in zip(indices, found, strict=True)
+            self.divergence(self._finish(head(states)), [index]).cpu()
+            for index, states in zip(indices, found, strict=True)
         ]

@@ -8,8 +8,8 @@ association gain cancels style, since the same answer is scored after its own qu
 
 from __future__ import annotations
 
-import hashlib
 import math
+from hashlib import sha256
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from tether.results import Item
 from tether.sources import ChoiceItem, HarnessItem, OpenItem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from tether.inference import Answers
 
@@ -95,7 +95,8 @@ def _open_items(model: LocalModel, questions: Sequence[OpenItem]) -> list[Item]:
     answers = {
         id_: model.tokenizer(text, add_special_tokens=False)["input_ids"] for id_, text in references.items()
     }
-    others = {question.id: other_questions(question, questions) for question in questions}
+    ids = list(contexts)
+    others = {id_: other_questions(id_, ids) for id_ in ids}
     pairs = [
         (contexts[id_], answers[question.id])
         for question in questions
@@ -169,13 +170,40 @@ def _open_item(
     )
 
 
-def other_questions(question: OpenItem, questions: Sequence[OpenItem]) -> list[str]:
-    """Ids of the questions that this one's answer is also scored after; its own id fixes which."""
-    ranked = sorted(
-        (other.id for other in questions if other.id != question.id),
-        key=lambda id_: hashlib.sha256(f"{question.id} {id_}".encode()).digest(),
-    )
-    return ranked[:OTHER_QUESTIONS]
+def other_questions(question: str, questions: Iterable[str]) -> list[str]:
+    """Which of the questions of a source this one's answer is also scored after, all by their ids."""
+    others = (other for other in questions if other != question)
+    return sorted(others, key=lambda other: sha256(f"{question} {other}".encode()).digest())[:OTHER_QUESTIONS]
+
+
+def asked_alike(before: Sequence[Item], after: Sequence[Item]) -> list[Item]:
+    """The items of an earlier evaluation that a later one can be compared with.
+
+    A gain is told against other questions of its source; where a source was another sample then, it was told
+    against others.
+
+    Args:
+        before: The earlier evaluation's items of the knowledge axis.
+        after: The later one's.
+
+    Returns:
+        Of ``before`` all but the free answers that were scored after other questions.
+    """
+    then, now = _free_by_source(before), _free_by_source(after)
+    return [
+        item
+        for item in before
+        if item.group != "open"
+        or other_questions(item.id, then[item.source]) == other_questions(item.id, now.get(item.source, []))
+    ]
+
+
+def _free_by_source(items: Sequence[Item]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for item in items:
+        if item.group == "open":
+            found.setdefault(item.source, []).append(item.id)
+    return found
 
 
 def continuation(model: LocalModel, context: str, text: str) -> tuple[list[int], list[int]]:

@@ -80,12 +80,30 @@ Loaded = dict[str, dict[str, Sequence[Any]]]
 
 
 def load_axes(sources: Mapping[str, Sequence[str]], limits: Mapping[str, int]) -> Loaded:
-    """Read everything that will be measured, before anything is trained."""
-    return {
+    """Read everything that will be measured, before anything is trained.
+
+    Raises:
+        UserError: A source will not do, or two of an axis are called alike.
+    """
+    loaded = {
         axis: {name: REGISTRY[axis].load(name, limits.get(name)) for name in names}
         for axis, names in sources.items()
         if names
     }
+    for axis in loaded.values():
+        _check_told_apart(axis)
+    return loaded
+
+
+def _check_told_apart(axis: Mapping[str, Sequence[Any]]) -> None:
+    """See that no two sources hold an item of one id: answers before and after are paired by it."""
+    seen: dict[tuple[str, str], str] = {}
+    for name, items in axis.items():
+        for item in items:
+            other = seen.setdefault((item.source, item.id), name)
+            if other != name:
+                what = f"'{other}' and '{name}' are both called '{item.source}', and both have '{item.id}'"
+                raise UserError(what, fix="rename one of the two files")
 
 
 def measure(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -88,7 +89,8 @@ def today_of(messages: Sequence[Message]) -> date | None:
     for message in messages[:1]:
         found = re.search(r"[Tt]oday is \D*(\d{4}-\d\d-\d\d)", message["content"])
         if found:
-            return date.fromisoformat(found[1])
+            with suppress(ValueError):  # the 30th of February is no day
+                return date.fromisoformat(found[1])
     return None
 
 

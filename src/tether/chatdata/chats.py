@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tether.errors import UserError
+from tether.files import check_characters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -122,6 +123,7 @@ def read_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     if not parsed:
         raise UserError("the file has no rows", where=str(path), fix=f"give {FORMS}")
     for where, row in parsed:
+        check_characters(row, text, where)
         if not isinstance(row, dict):
             raise UserError(f"a row must be a JSON object, not {type(row).__name__}", where=where)
     return parsed
@@ -171,8 +173,12 @@ def read_chat(row: dict[str, Any], where: str, stem: str, number: int) -> Chat:
         tools = _json_text(tools, where, "tools")
     if not isinstance(tools, list):
         raise UserError("tools must be a list", where=where)
-    name = str(row.get("id", f"{stem}-{number}"))
-    return Chat(name, read, tuple(_tool(tool, where) for tool in tools), where, str(row.get("group", "")))
+    name, group = _said(row, "id", f"{stem}-{number}"), _said(row, "group", "")
+    return Chat(name, read, tuple(_tool(tool, where) for tool in tools), where, group)
+
+
+def _said(row: dict[str, Any], key: str, otherwise: str) -> str:
+    return otherwise if row.get(key) is None else str(row[key])
 
 
 def _message(message: Any, where: str) -> Message:
@@ -226,6 +232,7 @@ def _call(call: Any, where: str) -> dict[str, Any]:
 
 
 def _tool(tool: Any, where: str) -> dict[str, Any]:
+    tool = _without_nulls(tool)
     inner = tool.get("function", tool) if isinstance(tool, dict) else {}
     if not isinstance(inner, dict) or not isinstance(inner.get("name"), str):
         raise UserError("a tool has no name", where=where)
@@ -238,6 +245,13 @@ def _tool(tool: Any, where: str) -> dict[str, Any]:
             f"the parameters of the tool {inner['name']} are no JSON Schema of an object", where=where
         )
     return {"name": inner["name"], "description": str(inner.get("description", "")), "parameters": parameters}
+
+
+def _without_nulls(schema: Any) -> Any:
+    """The same without what is null: datasets gives every tool all others' keys and properties."""
+    if isinstance(schema, dict):
+        return {key: _without_nulls(value) for key, value in schema.items() if value is not None}
+    return [_without_nulls(value) for value in schema] if isinstance(schema, list) else schema
 
 
 def _json_text(text: str, where: str, what: str) -> Any:

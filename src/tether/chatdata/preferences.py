@@ -68,10 +68,6 @@ def _with(row: dict[str, Any], key: str, where: str, stem: str, number: int) -> 
     raise UserError(f"{key} is no list with one message of the assistant", where=where, fix=FORM)
 
 
-def _role(turn: Any) -> Any:
-    return turn.get("role") if isinstance(turn, dict) else None
-
-
 def _as_context(message: Message) -> Message:
     return {**message, "weight": 0} if message["role"] == "assistant" else message
 

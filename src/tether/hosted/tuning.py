@@ -85,8 +85,10 @@ class _Tuning:
             return self.state
         if self.state.job is None:
             self._agree()
-            self._upload()
-            self._create()
+            # A process that died may have created the job; the data may be gone from the service since.
+            if not (self.state.phase == "creating" and self._found()):
+                self._upload()
+                self._create()
         try:
             job = self._follow()
         except KeyboardInterrupt:
@@ -150,13 +152,19 @@ class _Tuning:
         self.ledger.note(phase="uploaded", file=self.provider.upload(self.path))
         return None
 
+    def _found(self) -> bool:
+        """Take the job that a process which died has created, if it has."""
+        job = self._look()
+        if job:
+            self._take(job)
+        return job is not None
+
     def _create(self) -> None:
-        """Create the job, unless a process that died has done so."""
-        job = self._look() if self.state.phase == "creating" else None
-        if job is None:
-            self._agree_to_quote()
-            self.ledger.note(phase="creating")
-            job = self._created()
+        self._agree_to_quote()
+        self.ledger.note(phase="creating")
+        self._take(self._created())
+
+    def _take(self, job: Job) -> None:
         self.ledger.note(phase="created", job=job.id, status=job.status)
         say(f"{self.service.title}: job {job.id}")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from tether.anchors.drift import answer_batch, divergence
+from tether.logits import finish_of
 from tether.passes import pass_sizes
 from tether.progress import task
 from tether.reading import backbone, batches_by_length
@@ -97,7 +98,8 @@ def _read(
     out = backbone(model)(input_ids=ids.to(model.device), use_cache=False, output_hidden_states=True)
     wanted = answer[:, 1:].to(model.device)
     states = torch.stack([block[:, :-1][wanted].float() for block in out.hidden_states[1:]])
-    return states, model.get_output_embeddings()(out.last_hidden_state[:, :-1][wanted])
+    logits = model.get_output_embeddings()(out.last_hidden_state[:, :-1][wanted])
+    return states, finish_of(model)(logits)
 
 
 def block_changes(group: Sequence[Trace]) -> list[float]:

@@ -121,7 +121,8 @@ def _finish_bars(axes: Axes, axis: str, rows: Sequence[tuple[str, Summary]]) -> 
     span = (max(*tops, 0.0) - min(lows)) * scale(unit) or 1.0
     room = 1.12 if rows[0][1].delta_percent is None else 1.24  # for the net change behind the longest bar
     axes.set_xlim(min(lows) * scale(unit), min(lows) * scale(unit) + room * span)
-    noun = "right steps" if axis == "proficiency" else "score" if unit == "share" else "association gain"
+    gain = axis == "knowledge_gain" or rows[0][1].delta_percent is not None
+    noun = "right steps" if axis == "proficiency" else "association gain" if gain else "score"
     axes.set_xlabel(f"{noun}, {UNIT_NAMES[unit]}", color=INK)
     axes.set_title(
         f"{AXIS_NAMES[axis]}: before (grey) and after fine-tuning",

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from tether.report.words import (
     in_text,
+    interval,
     is_noise,
     number,
     p_value,
     protagonists,
-    scale,
     with_unit,
 )
 from tether.results import AXES, Comparison
@@ -67,21 +67,11 @@ def _change(axis: str, summary: Summary) -> str:
     noise = ", within noise" if is_noise(summary) else ""
     if summary.delta_percent is not None and summary.before:
         by = 100 / summary.before
-        ends = None if summary.ci95 is None else (by * summary.ci95[0], by * summary.ci95[1])
-        shown, span = f"{number(summary.delta_percent, 1, signed=True)}%", _span(ends)
+        ends = [number(by * end, 1, signed=True) for end in summary.ci95 or ()]
+        shown, span = f"{number(summary.delta_percent, 1, signed=True)}%", " to ".join(ends)
     else:
-        ends = (
-            None if summary.ci95 is None else (scale(unit) * summary.ci95[0], scale(unit) * summary.ci95[1])
-        )
-        shown, span = with_unit(summary.delta, unit), _span(ends)
-    return f"{in_text(axis)} {shown}{span}{noise}"
-
-
-def _span(ends: tuple[float, float] | None) -> str:
-    """An interval in shown units, in brackets."""
-    if ends is None:
-        return " [no interval]"
-    return f" [{number(ends[0], 1, signed=True)} to {number(ends[1], 1, signed=True)}]"
+        shown, span = with_unit(summary.delta, unit), interval(summary.ci95, unit)
+    return f"{in_text(axis)} {shown} [{span if summary.ci95 else 'no interval'}]{noise}"
 
 
 def _verdicts(results: StudyResults, ours: str, plain: str) -> list[str]:

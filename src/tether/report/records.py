@@ -30,6 +30,8 @@ def items_of(run: Path, axis: str, name: str, method: MethodResult, seed: str, *
         UserError: The file of records has a bad row.
     """
     cell = method.seeds[seed].axes.get(axis)
+    if before and cell is None:  # its base was not measured, and the study's may be another
+        return []
     told = None if cell is None else cell.before if before else cell.after
     folder = "base/items" if before else f"methods/{name}/seed-{seed}/items"
     path = run / (told.items if told is not None and told.items else f"{folder}/{axis}.jsonl")

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from tether.results.pairing import Paired, pair, summarise
+from tether.results.pairing import Paired, change, pair, summarise
 from tether.results.parts import SAFETY_PARTS, SECONDARY, secondary_items, with_parts
 from tether.results.record import AXES, Comparison, Summary
-from tether.stats import cluster_bootstrap, holm
+from tether.stats import holm
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -105,16 +105,16 @@ def compare(a: Paired, b: Paired) -> Comparison:
     Returns:
         The difference on the items that both answered, without names and without Holm's adjustment.
     """
-    others = {(item.source, item.id): change for item, change in zip(b.items, b.changes, strict=True)}
+    others = {(item.source, item.id): turned for item, turned in zip(b.items, b.changes, strict=True)}
     rows = [
-        (change - others[item.source, item.id], item.cluster, stratum)
-        for item, change, stratum in zip(a.items, a.changes, a.strata, strict=True)
+        (turned - others[item.source, item.id], item.cluster, stratum)
+        for item, turned, stratum in zip(a.items, a.changes, a.strata, strict=True)
         if (item.source, item.id) in others
     ]
     if not rows:
         return Comparison(a="", b="", axis="")
     values, clusters, strata = zip(*rows, strict=True)
-    drawn = cluster_bootstrap(values, clusters, strata=strata)
+    drawn = change(values, clusters, strata, yes_or_no=a.yes_or_no and b.yes_or_no)
     return Comparison(
         a="", b="", axis="", delta=drawn.mean, ci95=drawn.ci, p_value=drawn.p_value, n=len(rows)
     )

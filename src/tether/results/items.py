@@ -63,7 +63,7 @@ class AxisResult(BaseModel):
     Attributes:
         score: The axis's score; None without items.
         n: How many items the score rests on.
-        ci95: Its interval by the cluster bootstrap; None with fewer than two clusters.
+        ci95: Its interval, as ``mean_of`` has it; None where nothing tells how far chance goes.
         metrics: Mean of each metric over the items to which it applies.
         items: Path of the per-item records, relative to the JSON that holds this result.
     """
@@ -183,20 +183,39 @@ def mean_of(
 ) -> Bootstrap:
     """A mean with its interval: Wilson's of a share of independent items, else the cluster bootstrap's.
 
+    By Wilson, over clusters, is also told what is all right or all wrong: there is nothing to draw from.
+
     Args:
         values: One number per item.
         clusters: The cluster of each.
         strata: The stratum of each, where the mean is the mean of the strata's means.
 
     Returns:
-        Mean and interval; by Wilson, over clusters, also where all are right or all wrong: there is nothing
-        to draw from.
+        Mean and interval.
     """
-    n, kinds = len(set(clusters)), set(values)
-    if kinds <= {0, 1} and (len(kinds) == 1 or (n == len(values) and strata is None)):
+    kinds, parts = set(values), clusters_of(clusters, strata or [""] * len(values))
+    independent = len(parts) == 1 and parts[0] == len(values)
+    if kinds <= {0, 1} and (len(kinds) == 1 or independent):
         share = fmean(values)
-        return Bootstrap(share, wilson(share * n, n), None, None)
+        low, high = zip(*(wilson(share * n, n) for n in parts), strict=True)
+        return Bootstrap(share, (fmean(low), fmean(high)), None, None)
     return cluster_bootstrap(values, clusters, strata=strata)
+
+
+def clusters_of(clusters: Sequence[str], strata: Sequence[str]) -> list[int]:
+    """How many clusters each stratum has.
+
+    Args:
+        clusters: The cluster of each item.
+        strata: The stratum of each.
+
+    Returns:
+        Their numbers, by stratum in the order in which they come.
+    """
+    found: dict[str, set[str]] = {}
+    for cluster, stratum in zip(clusters, strata, strict=True):
+        found.setdefault(stratum, set()).add(cluster)
+    return [len(there) for there in found.values()]
 
 
 def aggregate(items: Sequence[Item], *, path: str = "") -> AxisResult:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from tether.errors import UserError
-from tether.results.items import Item, mean_of, scored
+from tether.results.items import Item, clusters_of, mean_of, scored
 from tether.results.record import Summary, Unit
 from tether.stats import (
     Bootstrap,
@@ -124,7 +124,7 @@ def summarise(before: Sequence[Item], after: Mapping[str, Sequence[Item]]) -> Su
     unit = _unit(paired.items)
     if not paired.items:
         return Summary(unit=unit, unpaired=paired.unpaired)
-    interval = _interval(paired)
+    interval = change(paired.changes, paired.clusters, paired.strata, yes_or_no=paired.yes_or_no)
     start = _mean(paired, paired.before)
     by_seed = [_mean(paired, scores) - start for scores in paired.after]
     test, p_value = _test(paired, interval)
@@ -164,15 +164,28 @@ def _mean(paired: Paired, scores: NDArray[np.float64]) -> float:
     return fmean(fmean(values) for values in groups.values())
 
 
-def _interval(paired: Paired) -> Bootstrap:
-    """The change's interval; where not one yes or no turned, how many could have without our seeing it."""
-    drawn = cluster_bootstrap(paired.changes, paired.clusters, strata=paired.strata)
-    if drawn.ci is None or not paired.yes_or_no or paired.changes.any():
+def change(
+    values: Sequence[float] | NDArray[np.float64],
+    clusters: Sequence[str],
+    strata: Sequence[str],
+    *,
+    yes_or_no: bool,
+) -> Bootstrap:
+    """A mean change with its interval; where not one yes or no turned, how many could have unseen.
+
+    Args:
+        values: The change of each item.
+        clusters: The cluster of each.
+        strata: The stratum of each.
+        yes_or_no: Whether what changed is a yes or no.
+
+    Returns:
+        Mean, interval and p-value.
+    """
+    drawn = cluster_bootstrap(values, clusters, strata=strata)
+    if drawn.ci is None or not yes_or_no or any(values):
         return drawn
-    unseen = fmean(
-        wilson(0, len({c for c, s in zip(paired.clusters, paired.strata, strict=True) if s == stratum}))[1]
-        for stratum in set(paired.strata)
-    )
+    unseen = fmean(wilson(0, n)[1] for n in clusters_of(clusters, strata))
     return Bootstrap(0.0, (-unseen, unseen), 1.0, None)
 
 

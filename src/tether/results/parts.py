@@ -31,11 +31,14 @@ def with_parts(items: Mapping[str, Sequence[Item]], f1: bool = False) -> dict[st
         f1: Whether token F1 is wanted, as it is where some model gives no likelihoods.
 
     Returns:
-        The same, "knowledge_gain", if wanted "knowledge_f1", and the `SAFETY_PARTS`.
+        The same, "knowledge_gain" beside multiple choice, if wanted "knowledge_f1", and the `SAFETY_PARTS`.
     """
-    free = [item for item in items.get("knowledge", ()) if item.group in ("open", "written")]
+    knowledge = items.get("knowledge", ())
+    free = [item for item in knowledge if item.group in ("open", "written")]
+    chosen = any(item.group == "choice" for item in knowledge)
     parts: dict[str, Sequence[Item]] = {
-        "knowledge_gain": [item for item in free if item.group == "open"],
+        # Where nothing but free answers was asked, the gain is the axis itself.
+        "knowledge_gain": [item for item in free if item.group == "open"] if chosen else [],
         "knowledge_f1": _scored_by(free, "token_f1", "knowledge_f1", group="written") if f1 else [],
         **safety_parts(items.get("safety", ())),
     }

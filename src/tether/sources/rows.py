@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tether.errors import UserError
+from tether.files import check_characters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +73,7 @@ def _json_rows(file: Iterator[str], path: Path) -> Iterator[Row]:
         except json.JSONDecodeError as error:
             what = f"this line is not JSON ({error.msg} at column {error.colno})"
             raise UserError(what, where=place, fix="write one JSON object a line") from error
+        check_characters(values, line, place)
         if not isinstance(values, dict):
             raise UserError("this line is no JSON object", where=place, fix="write one JSON object a line")
         yield Row(place, values)

@@ -8,16 +8,26 @@ from typing import TYPE_CHECKING, Any
 from tether import models
 from tether.axes.judges.hosted import HostedJudge
 from tether.axes.judges.registry import open_judge
+from tether.axes.knowledge import asked_alike
 from tether.axes.registry import load_axes, measure
 from tether.config import Asking
 from tether.environment import environment
 from tether.errors import UserError
 from tether.files import read_json, write_json
 from tether.hosted.model import HostedModel
-from tether.requirements import Requirement, check_requirements
-from tether.results import AxisResult, Item, aggregate, read_items, safety_parts, summarise, write_items
+from tether.requirements import Requirement, check_askable, check_requirements
+from tether.results import (
+    SAFETY_PARTS,
+    AxisResult,
+    Item,
+    aggregate,
+    read_items,
+    safety_parts,
+    summarise,
+    write_items,
+)
 from tether.seen import seen_by, without_leaks
-from tether.stages.outcome import Outcome, drift_lines
+from tether.stages.outcome import Outcome, drift_lines, drifts
 from tether.training.certificate import CERTIFICATE_FILE
 
 if TYPE_CHECKING:
@@ -54,7 +64,15 @@ def evaluate(
         UserError: A source or model will not do, or the model has seen a prompt.
         RequirementNotMet: A measurement misses a requirement.
     """
+    if out.is_dir():
+        raise UserError("this is a folder", where=f"--out {out}", fix="name a file, such as after.json")
     limits = {name: limit for names in sources.values() for name in names} if limit else {}
+    certificate = read_json(adapter / CERTIFICATE_FILE) if adapter else None
+    measured = {axis for axis, named in sources.items() if named}
+    parts = SAFETY_PARTS if "safety" in measured else ()
+    check_askable(
+        requirements, [*measured, *parts, *(["drift"] if certificate else [])], [str(adapter or base)]
+    )
     resolved, asking = models.resolve(base), asking or Asking()
     loaded, found = without_leaks(load_axes(sources, limits), seen_by(resolved, adapter), leaks, WAY_OUT)
     earlier = _earlier(against, loaded, judge) if against else {}
@@ -65,6 +83,8 @@ def evaluate(
     for axis, wanted in loaded.items():
         items = measure(live, axis, wanted, chosen)
         write_items(folder / f"{axis}.jsonl", items)
+        if axis == "knowledge" and axis in earlier:
+            earlier[axis] = asked_alike(earlier[axis], items)
         axes[axis] = _cell(items, earlier.get(axis), path=f"{folder.name}/{axis}.jsonl")
         if axis == "safety":
             axes[axis] |= {"judge": judge, "parts": _safety_parts(items, earlier.get(axis, []))}
@@ -74,7 +94,6 @@ def evaluate(
         "axes": axes,
         "environment": environment(),
     }
-    certificate = read_json(adapter / CERTIFICATE_FILE) if adapter else None
     if certificate:
         record["drift"] = certificate
     if found:
@@ -84,7 +103,8 @@ def evaluate(
         if isinstance(asked, HostedModel | HostedJudge):
             asked.finish()
     told = {**axes, **axes.get("safety", {}).get("parts", {})}
-    check_requirements(requirements, {str(adapter or base): _flat(told)})
+    drift = {"drift": drifts(certificate)} if certificate else {}
+    check_requirements(requirements, {str(adapter or base): {**_flat(told), **drift}})
     lines = [_axis_line(axis, cell) for axis, cell in told.items()]
     return Outcome(record, "\n".join([*lines, *drift_lines(certificate)]))
 
@@ -139,8 +159,11 @@ def _axis_line(axis: str, cell: dict[str, Any]) -> str:
 
 
 def _moved(change: dict[str, Any]) -> str:
-    if change.get("delta") is None:
+    if not change:
         return ""
+    if change["delta"] is None:
+        return "; nothing of it was measured alike before"
     chance = "" if change["p_value"] is None else f" (p {change['p_value']:.3g})"
     kept = "" if change["retained"] is None else f", {change['retained']:.1%} of the right answers kept"
-    return f"; {change['delta']:+.3f} against before{chance}{kept}"
+    alike = f" on {change['n']} measured alike" if change["unpaired"] else ""
+    return f"; {change['delta']:+.3f} against before{alike}{chance}{kept}"

@@ -13,7 +13,7 @@ from tether.errors import UserError
 from tether.files import read_json, write_json
 from tether.methods.run import Run
 from tether.methods.tether import budgets, hold
-from tether.requirements import Requirement, check_requirements
+from tether.requirements import Requirement, check_askable, check_requirements
 from tether.sources import load_training
 from tether.stages.outcome import Outcome, drift_lines, drifts
 from tether.training.certificate import CERTIFICATE_FILE
@@ -49,6 +49,7 @@ def rewind(
         UserError: The adapter is no LoRA or does not fit the base, or ``out`` is taken.
         RequirementNotMet: The certified drift misses a requirement.
     """
+    check_askable(requirements, ["drift"], ["rewind"])
     if out.is_dir() and any(out.iterdir()):
         raise UserError("the folder is not empty", where=str(out), fix="name another folder")
     train, select = load_training(data, Training())

@@ -11,7 +11,7 @@ from tether.files import read_json, write_json
 from tether.methods import find
 from tether.methods.run import Run
 from tether.methods.tuned import read_record
-from tether.requirements import Requirement, check_requirements
+from tether.requirements import Requirement, check_askable, check_requirements
 from tether.settings import split_settings
 from tether.sources import load_training
 from tether.stages.outcome import Outcome, drift_lines, drifts
@@ -43,6 +43,7 @@ def tune(
     """
     chosen = find(method)
     training, seed, options = _chosen_settings(chosen, budget, settings or {})
+    check_askable(requirements, ["drift"], [method])
     if requirements and "budget" not in chosen.options:
         raise UserError(f"'{method}' certifies no drift, so nothing can be required of it", where="--require")
     train, select = load_training(data, training)
