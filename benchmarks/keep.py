@@ -1,7 +1,8 @@
 """Keep of a run what was measured, in a folder small enough to commit; and go on from it elsewhere.
 
 Run as ``python benchmarks/keep.py runs/first-study benchmarks/first-study/records``. On another machine,
-``cp -r benchmarks/first-study/records runs/first-study`` and the study goes on from there.
+``cp -r benchmarks/first-study/records runs/first-study`` and the study goes on from there, as far as tether's
+defaults are still those of the records.
 
 Scores, losses, settings and certificates are kept. Weights are not: they are made again from study, seed and
 versions. Nor is what a public data set asks or what a model answered it: those texts are not ours to spread,

@@ -108,6 +108,21 @@ def test_a_study_goes_on_that_was_begun_before_a_training_key_was_known(base: Ba
         story.claim(tmp_path / "run", other, None)
 
 
+def test_a_study_does_not_go_on_under_other_defaults(base: Base, tmp_path: Path) -> None:
+    study = asked(base)
+    story.claim(tmp_path / "run", study, None)
+    path = tmp_path / "run" / "study.json"
+    held = json.loads(path.read_text())
+    assert "rank" not in held["defaults"]["tether"], "the study says it"
+    held["defaults"]["tether"]["alpha"] = 7
+    path.write_text(json.dumps(held))
+    with pytest.raises(UserError, match="tether's 'alpha' was 7 by default.*write `alpha: 7`"):
+        story.claim(tmp_path / "run", study, None)
+    del held["defaults"]
+    path.write_text(json.dumps(held))
+    story.claim(tmp_path / "run", study, None)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

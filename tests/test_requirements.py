@@ -60,6 +60,7 @@ def test_what_will_not_be_measured_is_refused_before_anything_is_run(text: str, 
 
 
 def test_a_study_has_its_axes_their_parts_and_drift() -> None:
-    study = Study.model_validate({"base": "b", "data": "d", "methods": {"lora": None}, "axes": {"knowledge": []}})
+    told = {"base": "b", "data": "d", "methods": {"lora": None}, "axes": {"knowledge": []}}
+    study = Study.model_validate(told)
     assert {"safety", "safety_margin", "drift"} <= set(measured_in(study))
     assert not {"knowledge", "knowledge_gain", "proficiency"} & set(measured_in(study))

@@ -1,6 +1,5 @@
 """Learning rates tried: the one with the least loss is taken, and never one that diverged."""
 
-import json
 import math
 from pathlib import Path
 
@@ -12,9 +11,6 @@ from tether.bases import Base
 from tether.config import Training
 from tether.errors import UserError
 from tether.files import write_json
-from tether.methods import find
-from tether.methods.run import Run
-from tether.sources import load_training
 from tether.study import Story
 
 DPO = {"dpo": {"learning_rate": [1e-5, 1e-2], "rank": 4}}
@@ -43,13 +39,17 @@ def test_a_sweep_of_which_every_rate_diverged_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("anchors")
 def test_a_trial_that_diverged_is_kept_as_none(base: Base, quick: Training, tmp_path: Path) -> None:
-    run = Run(base, *load_training("builtin:hotels", quick), tmp_path / "trial", quick)
-    lora, options = find("lora"), {"learning_rate": 1e30}
-    lora(run, options)
-    sweeps.judge_trial(run, lora, options)
-    record = json.loads((run.out / "tuned.json").read_text())
-    assert record["select_loss"] is None
-    assert record["learning_rate"] == 1e30
+    """Whether its weights are no numbers, or their answers (a single step leaves the weights finite)."""
+    for steps in (1, 4):
+        methods = {"lora": {"learning_rate": [1e30, 1e-3]}, "tether": {"learning_rate": [1e30, 1e-3]}}
+        training = quick.model_copy(update={"warmup": 0.0})
+        study = asked(base, methods=methods, sweep_steps=steps, training=training)
+        story = Story(study, tmp_path / str(steps), [0], {}, [])
+        for name in methods:
+            story.sweep(study.plan(name))
+            diverged, fine = sweeps.points(story.out / "methods" / name, [1e30, 1e-3])
+            assert diverged.select_loss is None
+            assert fine.chosen
 
 
 @pytest.mark.usefixtures("anchors")

@@ -24,7 +24,7 @@ from tether.environment import environment
 TRL = "trl"  # TRL's own trainer
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "lora": ("lora", {}),
-    "lora-64": ("lora", {"rank": 64, "alpha": 128}),  # as many parameters as tether's
+    "lora-64": ("lora", {"rank": 64, "alpha": 128}),  # of tether's rank; of its factors tether trains one
     "replay-self": ("replay-self", {}),
     "tether": ("tether", {"rewinding": False}),
     "tether-192": ("tether", {"rewinding": False, "anchor_tokens": 192}),

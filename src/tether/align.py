@@ -27,7 +27,7 @@ from tether.chatdata.chats import Chat, Message
 from tether.config import Training
 from tether.inference import LocalModel
 from tether.progress import say
-from tether.training.anchored import Anchoring, Constraint
+from tether.training.anchored import LONGEST, Anchoring, Constraint
 from tether.training.batches import as_row
 from tether.training.budget import Budget
 from tether.training.loop import fit
@@ -240,7 +240,7 @@ def _anchoring(reference: Reference, recipe: AlignRecipe) -> Anchoring:
     anchors = reference.anchors
     budget = Budget(dict.fromkeys(anchors.groups, recipe.epsilon), start=2.0, rate=0.1, memory=0.8, aim=0.8)
     held = Constraint(budget, reference)
-    return Anchoring(anchors, held, every=1, tokens=recipe.anchor_tokens, measure_every=5)
+    return Anchoring(anchors, held, every=1, tokens=recipe.anchor_tokens, longest=LONGEST)
 
 
 def _rows(name: str) -> Iterable[dict[str, Any]]:

@@ -113,7 +113,7 @@ def put_lora(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
         raise UserError(
             "this is no plain LoRA adapter, and only of such can the update be told apart",
             where=str(adapter),
-            fix="name the folder of a LoRA without DoRA and without modules_to_save",
+            fix="name the folder of a LoRA without DoRA, bias, modules_to_save and target_parameters",
         )
     wrapped: Any = _put(model, adapter)
     wrapped.eval()
@@ -123,7 +123,8 @@ def put_lora(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
 def is_plain_lora(folder: Path) -> bool:
     """Whether ``folder`` holds a LoRA whose whole update is B A."""
     about = read_json(folder / "adapter_config.json") or {}
-    return about.get("peft_type") == "LORA" and not (about.get("use_dora") or about.get("modules_to_save"))
+    more = [about.get(key) for key in ("use_dora", "modules_to_save", "lora_bias", "target_parameters")]
+    return about.get("peft_type") == "LORA" and about.get("bias", "none") == "none" and not any(more)
 
 
 def _put(model: PreTrainedModel, adapter: Path) -> Any:

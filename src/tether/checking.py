@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tether import models
 from tether.axes.judges.registry import open_judge
@@ -115,6 +115,7 @@ def claim(out: Path, study: Study, study_path: Path | None) -> None:
     path = out / "study.json"
     held = read_json(path)
     if held is not None:
+        _check_defaults(held.pop("defaults", {}), _defaults(study), out)
         held["training"] = with_defaults(held["training"])
         # A key that tether has learned since, left at its default, makes no other study.
         said = held.keys() | study.model_dump(exclude={"seeds", "asking"}, exclude_defaults=True).keys()
@@ -128,9 +129,31 @@ def claim(out: Path, study: Study, study_path: Path | None) -> None:
             "the folder is not empty and holds no study", where=str(out), fix="name another with --out"
         )
     out.mkdir(parents=True, exist_ok=True)
-    write_json(path, asked)
+    write_json(path, {**asked, "defaults": _defaults(study)})
     if study_path:
         shutil.copyfile(study_path, out / "study.yaml")
+
+
+def _defaults(study: Study) -> dict[str, dict[str, Any]]:
+    """What each of a study's methods does where the study says nothing."""
+    plans = [models.placed(study, name) for name in study.methods]
+    return {
+        plan.name: {key: value for key, value in find(plan.method).options.items() if key not in plan.options}
+        for plan in plans
+    }
+
+
+def _check_defaults(held: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]], out: Path) -> None:
+    """See that what was begun by an older tether is not mixed with what this one would do."""
+    for name, defaults in held.items():
+        for key, value in defaults.items():
+            today = now.get(name, {}).get(key, value)
+            if today != value:
+                raise UserError(
+                    f"when this run was begun {name}'s '{key}' was {value} by default, and now it is {today}",
+                    where=str(out),
+                    fix=f"begin another run; to have it as it was, write `{key}: {value}` there",
+                )
 
 
 def check_certified(folder: Path, anchors: AnchorSet) -> None:

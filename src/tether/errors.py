@@ -25,6 +25,10 @@ class UserError(Exception):
         super().__init__(f"{place}{what.rstrip('.')}.{way_out}")
 
 
+class Diverged(UserError):
+    """A training whose weights are no numbers any more."""
+
+
 class RequirementNotMet(Exception):
     """A measurement missed what ``--require`` or a budget asks for: exit code 3."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from tether.errors import UserError
+from tether.errors import Diverged, UserError
 from tether.reading import backbone
 
 if TYPE_CHECKING:
@@ -46,12 +46,14 @@ def finish_of(model: PreTrainedModel) -> Finish:
     """What the model does, seen on a few tokens.
 
     Raises:
-        UserError: It is neither a scale nor the cap that its configuration names.
+        UserError: It is neither a scale nor the cap that its configuration names, or there are no logits.
     """
     ids = torch.arange(SEEN_ON, device=model.device)[None]
     states = backbone(model)(input_ids=ids, use_cache=False).last_hidden_state
     plain = model.get_output_embeddings()(states)
     wanted = model(input_ids=ids, use_cache=False).logits
+    if not wanted.isfinite().all():
+        raise Diverged("the model's logits are no numbers", fix="train it at a lower learning rate")
     near = max(1e-3, 2 * torch.finfo(plain.dtype).eps) * float(wanted.abs().max())
     for finish in _candidates(model, plain.float(), wanted.float()):
         if float((finish(plain.float()) - wanted.float()).abs().max()) <= near:

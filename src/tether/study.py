@@ -28,7 +28,7 @@ from tether.axes.judges.registry import open_judge
 from tether.axes.registry import Loaded, measure
 from tether.checking import WAY_OUT, check_certified, checked_axes, claim, planned
 from tether.environment import now
-from tether.errors import UserError
+from tether.errors import Diverged, UserError
 from tether.gathering import gather
 from tether.hosted.model import HostedModel
 from tether.hosted.price import agree
@@ -190,8 +190,11 @@ class Story:
         run = Run(
             self.base(plan.base), *self.dialogues(plan.training), folder, settings, data=self.study.data
         )
-        method(run, options)
-        sweeps.judge_trial(run, method, options)
+        try:
+            method(run, options)
+            sweeps.judge_trial(run, method, options)
+        except Diverged:
+            sweeps.give_up_trial(folder)
 
     def tune(self, plan: Plan, seed: int) -> None:
         """One method with one seed."""

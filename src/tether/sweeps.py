@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from typing import TYPE_CHECKING, Any
 
 from tether import bases
@@ -34,6 +35,13 @@ def judge_trial(run: Run, method: Method, options: Mapping[str, Any]) -> None:
     for weights in run.out.glob("*.safetensors"):
         weights.unlink()
     write_json(run.out / bases.RECORD_FILE, {**record, "select_loss": loss if math.isfinite(loss) else None})
+
+
+def give_up_trial(folder: Path) -> None:
+    """Keep of a trial that it diverged, and nothing else."""
+    shutil.rmtree(folder)
+    folder.mkdir()
+    write_json(folder / bases.RECORD_FILE, {"select_loss": None})
 
 
 def kept_aside_loss(run: Run, method: Method, options: Mapping[str, Any]) -> float:

@@ -25,10 +25,10 @@ from tether.anchors.reference import Reference
 from tether.anchors.store import anchors_for
 from tether.errors import UserError
 from tether.methods.tether import ANCHOR_EVERY, ANCHOR_TOKENS, MULTIPLIER, PULL, budgets
-from tether.training.anchored import Anchored, Anchoring, Constraint
+from tether.training.anchored import LONGEST, Anchored, Anchoring, Constraint
 from tether.training.budget import Budget
 from tether.training.certificate import Certificate
-from tether.training.filters import filters
+from tether.training.filters import Filters, filters
 from tether.training.measured import MOMENT_TOKENS, measure
 from tether.training.rewind import SELECT_TOKENS, Rewind, first_rows
 from tether.training.shaping import Shaping
@@ -111,7 +111,7 @@ class Held(Anchored):
             model=model,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
-            anchoring=Anchoring(self.anchors, held, ANCHOR_EVERY, ANCHOR_TOKENS),
+            anchoring=Anchoring(self.anchors, held, ANCHOR_EVERY, ANCHOR_TOKENS, longest=LONGEST),
             **kwargs,
         )
         if isinstance(self.model, PeftModel):
@@ -164,7 +164,9 @@ class Held(Anchored):
         """Shape the steps. A LoRA's A is laid, but trained on: of few rows left there B learns too little."""
         if is_adapted(self.model):
             self.add_callback(Laid(partial(left_free, geometry, self.pull), stays=False))
-        self.add_callback(Shaping(filters(geometry, self.pull)))
+        folder = Path(self._folder.name) / "filters"
+        filters(geometry, self.pull).keep(folder)
+        self.add_callback(Shaping(Filters.kept(folder, self.args.device)))
 
     def _check_anchors(self, found: dict[str, float]) -> None:
         """The model that answered the anchors finds its answers as likely as it did, but for rounding."""

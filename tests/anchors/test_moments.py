@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from transformers import Qwen2MoeConfig, Qwen2MoeForCausalLM
 
 from tether import bases
 from tether.anchors import moments as module
@@ -86,3 +87,18 @@ def test_a_massive_token_counts_but_does_not_drown_the_others() -> None:
     moment = module._moment(inputs)
     largest = module.MASSIVE * inputs.square().sum(1).median()
     assert moment.diagonal().sum() == pytest.approx(float(inputs[1:].square().sum() + largest), rel=1e-4)
+
+
+def test_layers_may_be_given_their_tokens_in_one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a shared expert is: what is padding is known all the same."""
+    monkeypatch.setattr(module, "MASSIVE", 1e9)  # nothing is scaled down
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "shared_expert_intermediate_size": 16}
+    shape = {"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "num_experts": 4}
+    model = Qwen2MoeForCausalLM(Qwen2MoeConfig(vocab_size=256, moe_intermediate_size=8, **sizes, **shape))
+    layers = linear_layers(model.eval())
+    cuts = (ROWS[:2], ROWS[:1], ROWS[1:2])
+    both, first, second = (input_moments(model, layers, rows, label="") for rows in cuts)
+    for name in ("gate_proj", "down_proj"):
+        name = f"model.layers.0.mlp.shared_expert.{name}"
+        assert torch.allclose(both[name], (6 * first[name] + 3 * second[name]) / 9, atol=1e-5)

@@ -163,6 +163,25 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     assert len(record(resumed)["cost"]["step_seconds"]) == 4
 
 
+def test_a_run_killed_after_its_last_step_leaves_the_same_model(
+    method: Method, whole: Run, hotels: list[Chat], quick: Training, tmp_path: Path
+) -> None:
+    """As when it was measuring its drift, or the disk was full."""
+
+    def killed(self: Run, *args: Any, **kwargs: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Run, "finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(method, whole.base, hotels, tmp_path / "run", quick)
+    resumed = train(method, whole.base, hotels, tmp_path / "run", quick)
+    mine, theirs = weights(resumed.out), weights(whole.out)
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+    counted = "trainable_parameters"
+    assert record(resumed)["cost"][counted] == record(whole)["cost"][counted]
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

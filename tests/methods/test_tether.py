@@ -68,6 +68,10 @@ def test_a_budget_that_holds_nothing_is_refused(
     assert not run.out.exists(), "before anything is trained"
     with pytest.raises(UserError, match="no anchors are called 'hotels'"):
         find("tether")(run, {"training_budget": {"hotels": 0.01}})
+    with pytest.raises(UserError, match="budget of safety: a budget of 0 allows no step"):
+        find("tether")(run, {"budget": {"safety": 0.0}})
+    with pytest.raises(UserError, match="stop_every: .*looks at anchors"):
+        find("tether")(run, {"stop_every": 2, "anchor_every": 0})
 
 
 def test_a_domain_that_comes_later_may_have_its_budget_already(anchors: AnchorSet) -> None:

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from tether import bases
 from tether.anchors.reference import Reference
-from tether.errors import UserError
+from tether.errors import Diverged, UserError
 from tether.inference import LocalModel
 from tether.methods.run import Run
 from tether.training.anchored import Anchoring, Constraint
@@ -40,10 +40,7 @@ def run(live: LocalModel, rows: Any, out: Path, settings: Training, **more: Any)
         rows,
         out=out,
         settings=settings,
-        learning_rate=1e-3,
-        seed=0,
-        label="Test",
-        **more,
+        **{"learning_rate": 1e-3, "seed": 0, "label": "Test", **more},
     )
     return cost
 
@@ -72,12 +69,27 @@ def test_training_lowers_the_loss_and_counts_what_it_took(
     assert cost.record()["tokens_per_second"] == pytest.approx(cost.tokens / cost.seconds)
 
 
-def test_epochs_say_when_to_end(
+@pytest.mark.parametrize("batch_tokens", [100, 2048], ids=["rows are longer", "rows are shorter"])
+def test_an_epoch_is_once_through_the_data(
+    live: LocalModel, rows: list[dict[str, list[int]]], tmp_path: Path, quick: Training, batch_tokens: int
+) -> None:
+    settings = quick.model_copy(update={"epochs": 2.0, "batch_tokens": batch_tokens, "save_steps": 100})
+    assert run(live, rows, tmp_path, settings).tokens == 2 * sum(len(row["input_ids"]) for row in rows)
+
+
+def test_without_warmup_the_first_step_learns(
     live: LocalModel, rows: list[dict[str, list[int]]], tmp_path: Path, quick: Training
 ) -> None:
-    tokens = sum(len(row["input_ids"]) for row in rows)
-    settings = quick.model_copy(update={"epochs": 2.0, "save_steps": 100})
-    assert len(run(live, rows, tmp_path, settings).step_seconds) == round(2 * tokens / settings.batch_tokens)
+    before = [weight.clone() for weight in live.model.parameters()]
+    run(live, rows, tmp_path, quick.model_copy(update={"max_steps": 1, "warmup": 0.0}))
+    assert not all(map(torch.equal, before, live.model.parameters()))
+
+
+def test_a_training_that_diverged_says_so(
+    live: LocalModel, rows: list[dict[str, list[int]]], tmp_path: Path, quick: Training
+) -> None:
+    with pytest.raises(Diverged, match="rate of 1e\\+30 diverged.*smaller learning rate"):
+        run(live, rows, tmp_path, quick, learning_rate=1e30)
 
 
 def test_under_a_budget_the_model_drifts_less(

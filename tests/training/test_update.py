@@ -5,9 +5,17 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from transformers import MixtralConfig, MixtralForCausalLM
 
 from tether import bases
-from tether.training.update import AdapterUpdate, WeightUpdate, input_weights, linear_layers
+from tether.errors import UserError
+from tether.training.update import (
+    AdapterUpdate,
+    WeightUpdate,
+    check_plain_lora,
+    input_weights,
+    linear_layers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,3 +141,21 @@ def test_all_weights_end_in_the_precision_in_which_the_base_was_given_out(
     model = bases.load_model(base, torch.float32)
     WeightUpdate(model, given_out).trained()
     assert model.dtype == (given_out or torch.float32)
+
+
+def test_what_is_no_linear_layers_lora_is_refused(base: Base) -> None:
+    """Experts are stacked in one weight, where B A is not the update; embeddings have their own factors."""
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    experts = MixtralForCausalLM(
+        MixtralConfig(vocab_size=32, num_key_value_heads=2, num_local_experts=2, **small)
+    )
+    for model, targets in ((experts, "all-linear"), (bases.load_model(base), ["q_proj", "embed_tokens"])):
+        wrapped = get_peft_model(model, LoraConfig(r=2, target_modules=targets))
+        with pytest.raises(UserError, match="is none of a linear layer"):
+            AdapterUpdate(wrapped)
+
+
+def test_a_lora_with_a_bias_is_no_plain_one(base: Base) -> None:
+    config = LoraConfig(r=2, target_modules=["q_proj"], lora_bias=True)
+    with pytest.raises(UserError, match="peft_config: the adapter is no plain LoRA"):
+        check_plain_lora(get_peft_model(bases.load_model(base), config), "peft_config")

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.nn.functional import log_softmax
 
+from tether.errors import Diverged
 from tether.passes import pass_sizes
 from tether.progress import task
 from tether.reading import backbone, batches_by_length, pad
@@ -77,9 +78,16 @@ def divergence(base_logits: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
 
 
 def summarise(drifts: Sequence[torch.Tensor], seed: int = 0) -> GroupDrift:
-    """One group's figures from the per-token drifts of its prompts; the interval resamples prompts."""
+    """One group's figures from the per-token drifts of its prompts; the interval resamples prompts.
+
+    Raises:
+        Diverged: A drift is no number.
+    """
+    tokens = torch.cat(list(drifts))
+    if not tokens.isfinite().all():
+        raise Diverged("training diverged: no answer's likelihood is a number", fix="lower the learning rate")
     of = [prompt for prompt, drift in enumerate(drifts) for _ in range(len(drift))]
-    drawn = cluster_bootstrap(torch.cat(list(drifts)).numpy(), of, seed=seed)
+    drawn = cluster_bootstrap(tokens.numpy(), of, seed=seed)
     first = torch.cat([drift[:FIRST_TOKENS] for drift in drifts])
     return GroupDrift(
         drift=drawn.mean,

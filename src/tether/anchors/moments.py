@@ -112,8 +112,11 @@ class Gatherer:
         return gather
 
     def _real_of(self, inputs: torch.Tensor) -> torch.Tensor:
-        """(vectors, width)."""
-        return inputs.flatten(0, -2) if self.real is None else inputs[self.real.to(inputs.device)]
+        """(vectors, width); of tokens that a router has picked, whose places are not known, all."""
+        vectors = inputs.flatten(0, -2)
+        if self.real is None or self.real.numel() != len(vectors):
+            return vectors
+        return vectors[self.real.flatten().to(inputs.device)]
 
 
 def _moment(inputs: torch.Tensor) -> torch.Tensor:

@@ -60,8 +60,8 @@ def tether_dpo(
     alpha: int = ALPHA,
     learning_rate: float = RATE,
     pull: float = OWN_PULL,
-    anchor_every: int = ANCHOR_EVERY,
-    anchor_tokens: int = ANCHOR_TOKENS,
+    anchor_every: Annotated[int, Field(ge=0)] = ANCHOR_EVERY,
+    anchor_tokens: Annotated[int, Field(gt=0)] = ANCHOR_TOKENS,
 ) -> Tuned:
     """DPO as tether trains: A laid by the geometry, anchors, a drift budget, the rewind, a certificate."""
     holding = Holding(budget=budget, pull=pull, anchor_every=anchor_every, anchor_tokens=anchor_tokens)

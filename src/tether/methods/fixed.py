@@ -24,8 +24,8 @@ def kl_fixed(
     rank: int = 16,
     alpha: int = 32,
     learning_rate: float | None = None,
-    anchor_every: int = 2,
-    anchor_tokens: int = 384,
+    anchor_every: Annotated[int, Field(gt=0)] = 2,
+    anchor_tokens: Annotated[int, Field(gt=0)] = 384,
 ) -> Tuned:
     """LoRA with the drift on tether's anchors in its loss, at a fixed weight: learning without forgetting."""
     # No drift is above an infinite budget, and at a rate of nothing no multiplier moves.

@@ -24,8 +24,8 @@ def replay_self(
     rank: int = 16,
     alpha: int = 32,
     learning_rate: float | None = None,
-    anchor_every: int = 2,
-    anchor_tokens: int = 384,
+    anchor_every: Annotated[int, Field(gt=0)] = 2,
+    anchor_tokens: Annotated[int, Field(gt=0)] = 384,
 ) -> Tuned:
     """LoRA with tether's anchors as extra data: the same prompts, answers and tokens, but no budget.
 

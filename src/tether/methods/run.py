@@ -230,8 +230,8 @@ class Run:
         return measure(model, self.texts(), anchors, self.out / "checkpoints" / "measured")
 
     def texts(self) -> list[list[int]]:
-        """Token ids of every training dialogue."""
-        return [self.renderer.encode(chat).input_ids for chat in self.train]
+        """Token ids of every training dialogue, as far as it is trained on."""
+        return [self.renderer.encode(chat).input_ids[: self.settings.max_length] for chat in self.train]
 
     def rows(self, chats: Sequence[Chat]) -> list[dict[str, list[int]]]:
         """Dialogues as training rows, as ``chat_rows``."""

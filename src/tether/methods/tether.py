@@ -13,7 +13,7 @@ from pydantic import Field
 from tether.chatdata.preferences import only_preferences
 from tether.errors import UserError, did_you_mean
 from tether.methods.registry import method
-from tether.training.anchored import Anchoring, Constraint
+from tether.training.anchored import LONGEST, Anchoring, Constraint
 from tether.training.budget import Budget
 from tether.training.certificate import Certificate
 from tether.training.filters import Filters, filters
@@ -94,13 +94,19 @@ class Holding:
         """See that these settings go together.
 
         Raises:
-            UserError: A step back lacks what it goes by.
+            UserError: A step back or a stop lacks what it goes by.
         """
         if self.step_back_every and not (self.geometry and self.anchor_every and parametrisation == "lora"):
             raise UserError(
                 "a step back filters a LoRA by the geometry, as far as the anchors have drifted",
                 where="step_back_every",
                 fix="leave it out, or leave geometry, anchor_every and parametrisation as they are",
+            )
+        if self.stop_every and not self.anchor_every:
+            raise UserError(
+                "whether the loss pays for the drift is told by the drift that looks at anchors see",
+                where="stop_every",
+                fix="leave it out, or leave anchor_every as it is",
             )
 
     def start(self, measured: Measured | None, parametrisation: str) -> list[Laid]:
@@ -130,7 +136,9 @@ class Holding:
         if not self.anchor_every:
             return None
         every, tokens = self.anchor_every, self.anchor_tokens
-        return Anchoring(held.reference.anchors, held, every, tokens, first_tokens=self.first_tokens)
+        return Anchoring(
+            held.reference.anchors, held, every, tokens, longest=LONGEST, first_tokens=self.first_tokens
+        )
 
 
 @method("tether")
@@ -143,8 +151,8 @@ def tether(
     alpha: int = ALPHA,
     learning_rate: float | None = None,
     pull: float = OWN_PULL,
-    anchor_every: int = ANCHOR_EVERY,
-    anchor_tokens: int = ANCHOR_TOKENS,
+    anchor_every: Annotated[int, Field(ge=0)] = ANCHOR_EVERY,
+    anchor_tokens: Annotated[int, Field(gt=0)] = ANCHOR_TOKENS,
     rewinding: bool = True,
     geometry: bool = True,
     stm: float | None = None,
@@ -295,12 +303,14 @@ def budgets(
 
     Raises:
         UserError: A name is neither a group's nor one of the groups that come ``later``: what was to be held
-            would not be.
+            would not be. Or a budget is none.
     """
-    if isinstance(budget, float | int):
-        return dict.fromkeys(groups, float(budget))
-    named = budget or {}
-    for name in named:
+    named = dict.fromkeys(groups, budget) if isinstance(budget, float | int) else budget or {}
+    for name, allowed in named.items():
+        if not allowed > 0:
+            raise UserError(
+                f"a budget of {allowed:g} allows no step", where=f"budget of {name}", fix="name one above 0"
+            )
         if name not in (*groups, *later):
             raise UserError(f"budget: no anchors are called '{name}'", fix=did_you_mean(name, groups))
-    return {group: named.get(group, BUDGET) for group in groups}
+    return {group: float(named.get(group, BUDGET)) for group in groups}

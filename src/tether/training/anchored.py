@@ -5,6 +5,7 @@ Whatever trainer gives the domain loss: `Anchored` stands before it among a clas
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 from itertools import islice
@@ -55,6 +56,7 @@ class Anchoring:
             same.
         tokens: Tokens of an anchor batch, all groups together.
         measure_every: Steps between measurements on the select split, which move the multipliers.
+        longest: What a group may add to a step's gradient, as a share of the domain's norm.
         first_tokens: How much an answer's first five tokens count in the loss, where the others count 1: what
             is refused is refused there (arXiv:2406.05946). Measured drift is never weighted.
     """
@@ -64,6 +66,7 @@ class Anchoring:
     every: int
     tokens: int
     measure_every: int = 5
+    longest: float = math.inf
     first_tokens: float = 1.0
 
     @property
@@ -92,8 +95,10 @@ class Anchored(Trainer):
     def training_step(
         self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        """A domain step, then an anchor batch where one is due; both add to the same gradient."""
+        """A domain batch; with a step's last one anchors, where they are due, add to the same gradient."""
         loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+        if not self.accelerator.sync_gradients:  # the step goes on: its gradient is not the domain's yet
+            return loss
         step, held = self.state.global_step, self.anchoring.constraint
         if held and step % self.anchoring.measure_every == 0:
             number = step // self.anchoring.measure_every
@@ -104,15 +109,10 @@ class Anchored(Trainer):
         return loss
 
     def _pull(self, model: torch.nn.Module, pulls: Iterator[torch.Tensor]) -> None:
-        """Add each pull to the gradient, where drift is held no longer than `LONGEST` of the domain's.
-
-        One at a time, for each holds its activations until it is done.
-        """
-        weight = self.anchoring.every / self.current_gradient_accumulation_steps
-        longest = LONGEST if self.anchoring.constraint else float("inf")
-        with Gradients(model, longest) as gradients:
+        """Add each pull to the gradient, one at a time: each holds its activations until it is done."""
+        with Gradients(model, self.anchoring.longest) as gradients:
             for pull in pulls:
-                self.accelerator.backward(pull * weight)
+                self.accelerator.backward(pull * self.anchoring.every)
                 gradients.add()
 
     def _held(self, model: torch.nn.Module, held: Constraint, number: int) -> Iterator[torch.Tensor]:

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
 from trl import DPOConfig, SFTConfig
 
-from tether.errors import UserError
+from tether.errors import Diverged, UserError
 from tether.progress import Task, task
 from tether.training.anchored import AnchoredTrainer, Anchoring
+from tether.training.batches import TokenBatches
 from tether.training.cost import Cost, peak_memory, reset_peak_memory
 from tether.training.preference import AnchoredPreferenceTrainer, Objective, PreferenceTrainer
 from tether.training.trainer import COST_FILE, DomainTrainer, last_checkpoint
@@ -72,7 +74,7 @@ def fit(
         trainer: A trainer of the method's own; it is given no anchors.
 
     Raises:
-        UserError: The adapter does not fit the model.
+        UserError: The adapter does not fit the model, or training diverged.
     """
     plain, anchored = TRAINERS["preferences" if preferring else "chats"]
     steps = _steps(settings, [plain.size(row) for row in rows])
@@ -95,7 +97,7 @@ def fit(
             options["anchoring"] = anchoring
         torch.manual_seed(seed)
         made = _made(trainer or (anchored if anchoring else plain), options)
-        _train(made, watcher, checkpoints, steps)
+        _train(made, checkpoints, steps)
     tuned: Any = made.model
     watcher.cost.trainable_parameters = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
     return tuned.eval(), watcher.cost
@@ -112,23 +114,36 @@ def _made(trainer: Callable[..., Any], options: dict[str, Any]) -> Any:
         ) from error
 
 
-def _train(trainer: Any, watcher: _Watcher, checkpoints: Path, steps: int) -> None:
-    """Train, or go on from the last checkpoint."""
+def _train(trainer: Any, checkpoints: Path, steps: int) -> None:
+    """Train, or go on from the last checkpoint.
+
+    Raises:
+        Diverged: The trained weights are no numbers any more.
+    """
     # The bar and the log file tell what transformers' own printer would.
     for printer in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == "PrinterCallback"]:
         trainer.remove_callback(printer)
     last = last_checkpoint(checkpoints)
     if last and last.name.endswith(f"-{steps}"):  # transformers would train one step more
         trainer._load_from_checkpoint(str(last))
-        watcher.go_on(last)
+        trainer.state = TrainerState.load_from_json(str(last / TRAINER_STATE_NAME))
+        trainer.callback_handler.on_train_begin(trainer.args, trainer.state, trainer.control)
     else:
         trainer.train(resume_from_checkpoint=str(last) if last else None)
+    trained = (weight for weight in trainer.model.parameters() if weight.requires_grad)
+    if not all(bool(weight.isfinite().all()) for weight in trained):
+        raise Diverged(
+            f"training at a learning rate of {trainer.args.learning_rate:g} diverged: no weight is a number",
+            where=str(checkpoints.parent),
+            fix="begin in another folder, at a smaller learning rate",
+        )
 
 
 def _steps(settings: Training, sizes: Sequence[int]) -> int:
+    """Steps of a training; a batch is seldom quite full, so that an epoch is more than its tokens say."""
     if settings.epochs is None:
         return settings.max_steps
-    return max(1, round(settings.epochs * sum(sizes) / settings.batch_tokens))
+    return max(1, round(settings.epochs * len(TokenBatches(sizes, settings.batch_tokens, seed=0))))
 
 
 def _arguments(
@@ -140,7 +155,7 @@ def _arguments(
         "max_steps": steps,
         "learning_rate": learning_rate,
         "lr_scheduler_type": settings.schedule,
-        "warmup_steps": max(1, round(settings.warmup * steps)),
+        "warmup_steps": max(1, round(settings.warmup * steps)) if settings.warmup else 0,
         "weight_decay": settings.weight_decay,
         "max_grad_norm": settings.max_grad_norm,
         "seed": seed,

@@ -5,13 +5,14 @@ Scaling an adapter's output by alpha is that interpolation; for all weights, a c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 from peft.helpers import rescale_adapter_scale
-from peft.tuners.lora import LoraLayer
+from peft.tuners.lora import LoraLayer, ParamWrapper
 
 from tether.errors import UserError
 
@@ -47,7 +48,9 @@ def check_plain_lora(model: torch.nn.Module, where: str) -> None:
         UserError: It is not, at the argument that ``where`` names.
     """
     trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-    factors = {name: weight for name, weight in trained.items() if ".lora_A." in name or ".lora_B." in name}
+    factors = {
+        name: weight for name, weight in trained.items() if re.search(r"\.lora_[AB]\..*\.weight$", name)
+    }
     begun = any(bool(weight.any()) for name, weight in factors.items() if ".lora_B." in name)
     if not factors or begun or factors.keys() != trained.keys():
         raise UserError(
@@ -71,7 +74,21 @@ def _factors(model: torch.nn.Module, factor: str) -> Iterator[tuple[str, torch.T
     for name, layer in model.named_modules():
         if isinstance(layer, LoraLayer):
             for adapter in layer.active_adapters:
+                _check_linear(name, layer, adapter)
                 yield name.removeprefix(PEFT_PREFIX), getattr(layer, factor)[adapter].weight
+
+
+def _check_linear(name: str, layer: LoraLayer, adapter: str) -> None:
+    """See that a layer's update is B A: embeddings', convolutions' and stacked experts' is not."""
+    if (
+        isinstance(layer, ParamWrapper)
+        or adapter not in layer.lora_A
+        or layer.lora_A[adapter].weight.ndim != 2
+    ):
+        raise UserError(
+            f"the LoRA of '{name}' is none of a linear layer, and only of such can the update be told apart",
+            fix="leave the module out of the LoRA, or train all weights (--set parametrisation=full)",
+        )
 
 
 def as_it_is(name: str, update: torch.Tensor) -> torch.Tensor:
