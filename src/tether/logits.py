@@ -48,10 +48,13 @@ def finish_of(model: PreTrainedModel) -> Finish:
     Raises:
         UserError: It is neither a scale nor the cap that its configuration names, or there are no logits.
     """
+    head, seen = model.get_output_embeddings(), []
     ids = torch.arange(SEEN_ON, device=model.device)[None]
-    states = backbone(model)(input_ids=ids, use_cache=False).last_hidden_state
-    plain = model.get_output_embeddings()(states)
-    wanted = model(input_ids=ids, use_cache=False).logits
+    # In one pass, for training may have left the model's forward, not its backbone's, under autocast.
+    handle = backbone(model).register_forward_hook(lambda *call: seen.append(call[-1].last_hidden_state))
+    with handle:
+        wanted = model(input_ids=ids, use_cache=False).logits
+    plain = head(seen[0].to(head.weight.dtype))
     if not wanted.isfinite().all():
         raise Diverged("the model's logits are no numbers", fix="train it at a lower learning rate")
     near = max(1e-3, 2 * torch.finfo(plain.dtype).eps) * float(wanted.abs().max())

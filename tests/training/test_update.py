@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ from tether.training.update import (
     check_plain_lora,
     input_weights,
     linear_layers,
+    lora_targets,
 )
 
 if TYPE_CHECKING:
@@ -149,6 +151,10 @@ def test_what_is_no_linear_layers_lora_is_refused(base: Base) -> None:
     experts = MixtralForCausalLM(
         MixtralConfig(vocab_size=32, num_key_value_heads=2, num_local_experts=2, **small)
     )
+    of_attention = LoraConfig(r=2, target_modules=lora_targets(experts))
+    assert set(of_attention.target_modules) == {"q_proj", "k_proj", "v_proj", "o_proj"}
+    attention = AdapterUpdate(get_peft_model(copy.deepcopy(experts), of_attention))
+    assert len(input_weights(attention.model)) == 4
     for model, targets in ((experts, "all-linear"), (bases.load_model(base), ["q_proj", "embed_tokens"])):
         wrapped = get_peft_model(model, LoraConfig(r=2, target_modules=targets))
         with pytest.raises(UserError, match="is none of a linear layer"):

@@ -33,6 +33,7 @@ from tether.training.measured import measure
 from tether.training.rewriting import rewritten
 from tether.training.rows import chat_rows, pair_rows
 from tether.training.stack import stack
+from tether.training.update import lora_targets
 from tether.training.weighting import kept_nats
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ class Run:
         chats ``beside`` the domain's, from these too.
         """
         rate = learning_rate or OWN_RATES[parametrisation]
-        lora = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+        lora = LoraConfig(r=rank, lora_alpha=alpha, target_modules=lora_targets(model), task_type="CAUSAL_LM")
         tuned, cost = fit(
             model,
             self.tokenizer,

@@ -36,6 +36,17 @@ def linear_layers(model: torch.nn.Module) -> dict[str, torch.nn.Linear]:
     return {name: layer for name, layer in named if isinstance(layer, torch.nn.Linear)}
 
 
+def lora_targets(model: torch.nn.Module) -> str | list[str]:
+    """What a LoRA is put on: all linear layers; where experts are stacked in one weight, the attention's.
+
+    PEFT's LoRA of stacked experts is not B A, and of no other can the update be turned and told apart.
+    """
+    stacked = [name for name, weight in model.named_parameters() if ".experts." in name and weight.ndim == 3]
+    if not stacked:
+        return "all-linear"
+    return sorted({name.rpartition(".")[2] for name in linear_layers(model) if "attn" in name})
+
+
 def is_adapted(model: torch.nn.Module) -> bool:
     """Whether the model carries a LoRA."""
     return any(isinstance(layer, LoraLayer) for layer in model.modules())
