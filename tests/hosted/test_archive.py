@@ -55,6 +55,14 @@ def test_zstandard_is_read_too(files: dict[str, bytes], tmp_path: Path) -> None:
     assert opened(zstandard.ZstdCompressor().compress(packed(files, "w")), tmp_path) == set(files)
 
 
+def test_and_where_it_is_broken_that_is_told(files: dict[str, bytes], tmp_path: Path) -> None:
+    zstandard = pytest.importorskip("zstandard")
+    content = bytearray(zstandard.ZstdCompressor().compress(packed(files, "w")))
+    content[40:60] = b"\xff" * 20
+    with pytest.raises(UserError, match=r"x\.archive: .* was not opened: it cannot be read"):
+        opened(bytes(content), tmp_path)
+
+
 def test_or_its_lack_is_told(
     files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

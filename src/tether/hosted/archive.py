@@ -45,12 +45,22 @@ def open_archive(path: Path, out: Path) -> None:
         try:
             with path.open("rb") as file:
                 _take(_Bounded(_unpacked(file, path), file), Path(scratch), path)
-        except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, gzip.BadGzipFile) as error:
+        except _broken() as error:
             raise _bad(path, f"it cannot be read ({error})") from error
         _check_adapter(Path(scratch), path)
         # The configuration last: with it the folder counts as an adapter.
         for name in (WEIGHTS, CONFIG):
             shutil.move(Path(scratch) / name, out / name)
+
+
+def _broken() -> tuple[type[Exception], ...]:
+    """What is raised of a broken file; by zstandard, where it is installed."""
+    errors = (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, gzip.BadGzipFile)
+    try:
+        from zstandard import ZstdError
+    except ImportError:
+        return errors
+    return (*errors, ZstdError)
 
 
 def _bad(path: Path, what: str) -> UserError:
