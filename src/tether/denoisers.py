@@ -4,7 +4,8 @@ diffusers has no trainer to stand before: who fine-tunes writes the loop. So the
 places: before the first step, when the base is measured and the optimizer's steps are given their shape; in
 each step, whose loss gets the anchors' drift added; and after the last, when the update is rewound until it
 fits the budget, and certified. Drift is the mean squared change of what the denoiser predicts on anchors
-(anchors/trajectories.py); everything else is what holds text.
+(anchors/trajectories.py). Everything else is what holds text under the trainers, but that the gradient of a
+look is not cut: it comes with the domain's, of a loss whose backward pass is the owner's.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from tether.anchors.moments import gathering
 from tether.anchors.trajectories import Trajectory, change, changes, predicted, remembered
 from tether.errors import UserError
 from tether.methods.tether import ANCHOR_EVERY, MULTIPLIER, PULL
-from tether.training.budget import Budget
+from tether.training.budget import Budget, check_allowed
 from tether.training.certificate import Certificate
 from tether.training.filters import filters
 from tether.training.measured import Measured
@@ -199,6 +200,7 @@ def _epsilons(
     budget: float | Mapping[str, float], anchors: Mapping[str, Sequence[Inputs]]
 ) -> dict[str, float]:
     epsilons = dict.fromkeys(anchors, float(budget)) if isinstance(budget, float | int) else dict(budget)
+    check_allowed(epsilons)
     if epsilons.keys() != anchors.keys():
         raise UserError(
             f"budgets are of {', '.join(epsilons)}, anchors of {', '.join(anchors)}",

@@ -14,7 +14,7 @@ from tether.chatdata.preferences import only_preferences
 from tether.errors import UserError, did_you_mean
 from tether.methods.registry import method
 from tether.training.anchored import LONGEST, Anchoring, Constraint
-from tether.training.budget import Budget
+from tether.training.budget import Budget, check_allowed
 from tether.training.certificate import Certificate
 from tether.training.filters import Filters, filters
 from tether.training.preference import Objective, PreferenceLoss
@@ -306,11 +306,8 @@ def budgets(
             would not be. Or a budget is none.
     """
     named = dict.fromkeys(groups, budget) if isinstance(budget, float | int) else budget or {}
-    for name, allowed in named.items():
-        if not allowed > 0:
-            raise UserError(
-                f"a budget of {allowed:g} allows no step", where=f"budget of {name}", fix="name one above 0"
-            )
+    check_allowed(named)
+    for name in named:
         if name not in (*groups, *later):
             raise UserError(f"budget: no anchors are called '{name}'", fix=did_you_mean(name, groups))
     return {group: float(named.get(group, BUDGET)) for group in groups}

@@ -12,7 +12,10 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
+from tether.errors import UserError
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 LARGEST_STEP = (
@@ -38,6 +41,18 @@ class Multiplier:
     value: float
     drift: float | None = None
     curve: list[tuple[int, float, float]] = field(default_factory=list)
+
+
+def check_allowed(budgets: Mapping[str, float]) -> None:
+    """See that every budget allows something.
+
+    Raises:
+        UserError: One does not.
+    """
+    for name, allowed in budgets.items():
+        if not allowed > 0:
+            what, where = f"a budget of {allowed:g} allows no step", f"budget of {name}"
+            raise UserError(what, where=where, fix="name one above 0")
 
 
 class Budget:
