@@ -28,6 +28,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "replay-self": ("replay-self", {}),
     "tether": ("tether", {"rewinding": False}),
     "tether-192": ("tether", {"rewinding": False, "anchor_tokens": 192}),
+    "tether-no-looks": ("tether", {"rewinding": False, "anchor_every": 0}),
     "tether-trained-a": ("tether", {"rewinding": False, "train_a": True}),
 }
 """What is measured beside TRL's: a method, and its options."""
