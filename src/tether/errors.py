@@ -21,7 +21,7 @@ class UserError(Exception):
     def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
         self.what, self.where, self.fix = what, where, fix
         place = f"{where}: " if where else ""
-        way_out = f" {fix.rstrip('.')}." if fix else ""
+        way_out = f" {fix.rstrip('.')}{'' if fix.endswith('?') else '.'}" if fix else ""
         super().__init__(f"{place}{what.rstrip('.')}.{way_out}")
 
 
