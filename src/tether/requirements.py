@@ -119,13 +119,16 @@ def check_askable(
         UserError: A requirement names something else.
     """
     for requirement in requirements:
-        where = f"--require {requirement.text}"
-        if requirement.method is not None and requirement.method not in methods:
-            fix = did_you_mean(requirement.method, methods)
-            raise UserError(f"there is no method '{requirement.method}'", where=where, fix=fix)
+        _check_method(requirement, methods)
         if requirement.axis not in axes:
-            fix = did_you_mean(requirement.axis, axes)
-            raise UserError(f"'{requirement.axis}' is not measured here", where=where, fix=fix)
+            what, fix = f"'{requirement.axis}' is not measured here", did_you_mean(requirement.axis, axes)
+            raise UserError(what, where=f"--require {requirement.text}", fix=fix)
+
+
+def _check_method(requirement: Requirement, methods: Collection[str]) -> None:
+    if requirement.method is not None and requirement.method not in methods:
+        what, fix = f"there is no method '{requirement.method}'", did_you_mean(requirement.method, methods)
+        raise UserError(what, where=f"--require {requirement.text}", fix=fix)
 
 
 def check_requirements(
@@ -139,10 +142,7 @@ def check_requirements(
     """
     failures: list[str] = []
     for requirement in requirements:
-        if requirement.method is not None and requirement.method not in summaries:
-            fix = did_you_mean(requirement.method, summaries)
-            what = f"there is no method '{requirement.method}'"
-            raise UserError(what, where=f"--require {requirement.text}", fix=fix)
+        _check_method(requirement, summaries)  # one may have been left out, for want of a key
         for method, summary in summaries.items():
             missed = requirement.failure(summary) if requirement.method in (None, method) else None
             if missed:
