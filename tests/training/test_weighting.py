@@ -74,7 +74,7 @@ def test_a_rows_weight_multiplies_its_loss(live: LocalModel, rows: list[dict[str
         batch = collate(weighted, pad_id=0)
         count = int((batch["labels"][:, 1:] != IGNORED).sum())
         trainer = object.__new__(DomainTrainer)
-        return count * float(trainer.compute_loss(live.model, batch))
+        return count * trainer.compute_loss(live.model, batch).item()
 
     assert loss(2.0, 0.5) == pytest.approx(2 * loss(1.0, 0.0) + 0.5 * loss(0.0, 1.0), rel=1e-4)
 
