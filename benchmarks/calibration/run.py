@@ -102,21 +102,24 @@ def row(rewind: dict[str, Any], certificate: dict[str, Any]) -> dict[str, Any]:
     """What the rewind saw, and what the certificate says of it."""
     points = {(point["alpha"], point["pull"]): point for point in rewind["curve"]}
     kept, whole = points[rewind["alpha"], rewind["pull"]], points[1.0, 0.0]
-    selected = {name: GroupDrift(**drift) for name, drift in kept["drift"].items()}
+    fitting = max(
+        alpha for (alpha, pull), point in points.items() if pull == rewind["pull"] and point["fits"]
+    )
+    # Where the search ended, it had looked at the groups that had not fitted before.
+    selected = {name: GroupDrift(**drift) for name, drift in points[fitting, rewind["pull"]]["drift"].items()}
     groups = {
         name: {
             "certified": told["drift"],
             "upper95": told["upper95"],
-            "selected": asdict(selected[name]),
-            "bound": bound(selected[name]),
+            "selected": asdict(selected[name]) if name in selected else None,
+            "bound": bound(selected[name]) if name in selected else None,
             "budget": told["budget"],
             "unconstrained": whole["drift"][name]["drift"],
         }
         for name, told in certificate["groups"].items()
     }
-    nearest = max(groups, key=lambda name: groups[name]["bound"] / groups[name]["budget"])
-    fitting = [alpha for (alpha, pull), point in points.items() if pull == rewind["pull"] and point["fits"]]
-    binds = not whole["fits"] and rewind["alpha"] == max(fitting)
+    nearest = max(selected, key=lambda name: groups[name]["bound"] / groups[name]["budget"])
+    binds = not whole["fits"] and rewind["alpha"] == fitting
     return {
         "pull": rewind["pull"],
         "alpha": rewind["alpha"],

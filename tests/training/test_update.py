@@ -79,6 +79,8 @@ def test_what_is_kept_is_what_was_looked_at(make: Callable[[Base], Update], base
         looked_at = logits(update)
     update.keep(0.4)
     assert torch.allclose(logits(update), looked_at, atol=1e-4)
+    with update.scaled(1.0):
+        assert torch.allclose(logits(update), looked_at, atol=1e-4), "it is the update since"
 
 
 @pytest.mark.parametrize("make", [adapter, all_weights])
@@ -133,7 +135,7 @@ def test_of_a_lora_a_is_as_large_as_the_update(base: Base) -> None:
     AdapterUpdate(model)
     for name, product in products.items():
         assert torch.allclose(seconds[name] @ firsts[name], product, atol=1e-6), name
-        assert float(firsts[name].norm()) == pytest.approx(float(product.norm()), rel=1e-4), name
+        assert firsts[name].norm().item() == pytest.approx(float(product.norm()), rel=1e-4), name
 
 
 @pytest.mark.parametrize("given_out", [None, torch.bfloat16])

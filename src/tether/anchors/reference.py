@@ -64,9 +64,7 @@ class Reference:
         return all(self.anchors.indices(group, split)[0] in self._states for group in self.anchors.groups)
 
     def over(self, anchors: AnchorSet) -> Reference:
-        """The same thoughts on these anchors with their answers cut, or with more anchors behind them, about
-        which others may be asked.
-        """
+        """The same thoughts on these anchors: cut, or with more behind them for others to be asked about."""
         wider = copy.copy(self)
         wider.anchors, wider._heads, wider._states = anchors, dict(self._heads), dict(self._states)
         return wider

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torch
 from pydantic import Field
 
+from tether import bases
 from tether.chatdata.preferences import only_preferences
 from tether.errors import UserError, did_you_mean
 from tether.methods.registry import method
@@ -251,6 +252,8 @@ def under_budget(
         preferring=preferring,
         weighting=weighting,
     )
+    if before is None:  # training computed in it too; the float32 was for the optimizer
+        bases.to_bfloat16(tuned)
     rewind = None
     if holding.rewinding:
         rewind = Rewind(

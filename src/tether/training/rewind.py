@@ -6,8 +6,9 @@ here: the pull of training/geometry.py gives up first what the anchors' directio
 that do not fit before all others, and only where the strongest pull does not do is the rest scaled down. The
 first place on the path whose drift surely fits the budget is searched for, from where the whole update's
 drift says that it should be; of a few scales there, the one with the least domain loss on dialogues kept
-aside is taken. What the domain loss is, its caller says: of dialogues, or of a trainer's own rows. So with
-drift: nats per token on the select split, exact as the certificate's, or how far a denoiser's outputs moved.
+aside is taken. A place that leaves next to none of the budget is as good, and ends the search. What the
+domain loss is, its caller says: of dialogues, or of a trainer's own rows. So with drift: nats per token on
+the select split, exact as the certificate's, or how far a denoiser's outputs moved.
 
 Looking is what costs. Along the path drift falls, so a group that fits at one place is not looked at further
 along, and the first group that does not fit, most likely the one that did not last time, settles a place.
@@ -16,6 +17,7 @@ along, and the first group that does not fit, most likely the one that did not l
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +42,8 @@ SHARES = (1.0, 0.85, 0.7)  # of the place that fits, to be judged by domain loss
 LEAST_PULL, MOST_PULL = 0.01, 100.0
 PULLED = 0.75  # of the path is the pull's, the rest the scale's
 PLACES = 64  # of the path, from the whole update to none
-# Of the recorded rewinds most ended within four places of the guess: 4.5 looks instead of halving's six.
-FIRST_STEP = 4
+FARTHEST = 16  # places to go on at once where nothing that fits is known yet
+NEAR = math.log(0.95)  # what fits and uses so much of its budget ends the search
 HELD = 0.8  # of its budget: beyond it a group takes part in the pull, so that what just fits does so still
 # Certify's prompts are others than select's, and drift is skewed: with this many half intervals, nine in ten
 # of what just fits here fit there (at the shipped anchors' numbers; simulated in the tests).
@@ -55,7 +57,7 @@ class Point:
     Attributes:
         alpha: Share of the update.
         pull: Of the geometry, before the share is taken.
-        drift: On the select split, by group that was looked at; of the place taken, by every group.
+        drift: On the select split, by group that was looked at; of the whole update, by every group.
         fits: Whether it surely fits the budget.
         loss: Domain loss, where judged.
     """
@@ -111,27 +113,27 @@ class Rewind:
 
     def __call__(self) -> Choice:
         """Find the scale and make the scaled update the update."""
-        curve = [self._completed(Point(1.0, 0.0, {}, fits=True))]
+        curve = [self._whole()]
         alpha, pull = (1.0, 0.0) if curve[0].fits else self._first_that_fits(curve)
-        judged = self._judged(alpha, pull)
+        self.update.keep(1.0, self._shape(pull))
+        judged = self._judged(alpha)
         best = min(judged, key=judged.__getitem__)
+        self.update.keep(best)
         looked_at = {(point.alpha, point.pull): point for point in curve}
-        for share, loss in judged.items():
-            point = looked_at.get((share, pull), Point(share, pull, {}, fits=True))  # shorter than what fits
-            looked_at[share, pull] = replace(point, loss=loss)
-        looked_at[best, pull] = self._completed(looked_at[best, pull])
-        self.update.keep(best, self._shape(pull))
+        for scale, loss in judged.items():
+            point = looked_at.get((scale, pull), Point(scale, pull, {}, fits=True))  # shorter than what fits
+            looked_at[scale, pull] = replace(point, loss=loss)
         losses = ", ".join(f"{share:.2f} (loss {loss:.3f})" for share, loss in judged.items())
         say(f"Rewind: at a pull of {pull:.3g}, of scales {losses}, {best:.2f} is best")
         curve = sorted(looked_at.values(), key=lambda point: (point.pull, -point.alpha))
         return Choice(best, pull, self._weights, curve)
 
-    def _judged(self, alpha: float, pull: float) -> dict[float, float]:
+    def _judged(self, alpha: float) -> dict[float, float]:
         """Domain loss by scale, of shares of the place that fits, until one is worse than the one before."""
         judged: dict[float, float] = {}
         least = float("inf")
         for share in SHARES:
-            with self.update.scaled(alpha * share, self._shape(pull)):
+            with self.update.scaled(alpha * share):
                 loss = judged[alpha * share] = self._domain_loss()
             if loss > least:
                 break
@@ -147,15 +149,16 @@ class Rewind:
         order = sorted(self._weights, key=self._weights.__getitem__, reverse=True)
         fitted = {group: 0 if self._fits(group, curve[0].drift[group]) else PLACES for group in order}
 
-        def fits(place: int) -> bool:
+        def excess(place: int) -> float:
             point = self._point(*self._place(place), [group for group in order if fitted[group] > place])
             fitted.update({group: place for group, drift in point.drift.items() if self._fits(group, drift)})
             if not point.fits:  # by the last that was looked at
                 order.sort(key=lambda group: group != list(point.drift)[-1])
             curve.append(point)
-            return point.fits
+            return self._excess(point)
 
-        return self._place(first_place(fits, self._guess(needed)))
+        way = [_way(*self._place(place)) for place in range(PLACES)]
+        return self._place(first_place(excess, way, self._excess(curve[0]), self._guess(needed)))
 
     def _guess(self, needed: dict[str, float]) -> int:
         """The first place that takes what the groups need."""
@@ -182,12 +185,15 @@ class Rewind:
                     return Point(alpha, pull, drift, fits=False)
         return Point(alpha, pull, drift, fits=True)
 
-    def _completed(self, point: Point) -> Point:
-        """The place as all groups see it."""
-        missing = [group for group in self.epsilons if group not in point.drift]
-        with self.update.scaled(point.alpha, self._shape(point.pull)):
-            drift = {**point.drift, **{group: self._drift(group) for group in missing}}
-        return replace(point, drift=drift, fits=all(map(self._fits, drift, drift.values())))
+    def _whole(self) -> Point:
+        """The whole update as all groups see it."""
+        drift = {group: self._drift(group) for group in self.epsilons}
+        return Point(1.0, 0.0, drift, fits=all(map(self._fits, drift, drift.values())))
+
+    def _excess(self, point: Point) -> float:
+        """Of the group that is furthest over its budget, the logarithm of its bound over it."""
+        used = {group: bound(one) / self.epsilons[group] for group, one in point.drift.items()}
+        return math.log(max(*used.values(), 1e-9))
 
     def _fits(self, group: str, drift: GroupDrift) -> bool:
         return bound(drift) <= self.epsilons[group]
@@ -203,18 +209,46 @@ class Rewind:
         return as_it_is if geometry is None else lambda name, update: geometry.held(name, update, pull)
 
 
-def first_place(fits: Callable[[int], bool], guess: int) -> int:
-    """The first place that fits, as all behind it do; of all places the first does not, the last one does."""
-    low, high, step, place = 0, PLACES, FIRST_STEP, guess
+def first_place(excess: Callable[[int], float], way: Sequence[float], whole: float, guess: int) -> int:
+    """The first place that fits, as all behind it do, or one that fits and is ``NEAR`` to not fitting.
+
+    It is looked for where the line through two places crosses the budget, and half-way where that has come
+    from one side twice.
+
+    Args:
+        excess: Of a place, the logarithm of its drift over the budget: what fits has none above 0.
+        way: How far each place is. The logarithm of drift falls with it, nearly in a line.
+        whole: The excess of the first place, above 0. What lies behind the last one, the base, fits.
+        guess: Where to look first.
+    """
+    low, high, place, fitted = 0, PLACES, guess, None
+    seen = {0: whole}
     while high - low > 1:
         place = min(max(place, low + 1), high - 1)
-        fitting = fits(place)
-        low, high = (low, place) if fitting else (place, high)
-        if low > 0 and high < PLACES:
-            place = (low + high) // 2
-        else:  # all on one side so far: on, twice as far each time
-            place, step = (high - step if fitting else low + step), 2 * step
+        seen[place] = excess(place)
+        fits = seen[place] <= 0
+        if fits and seen[place] >= NEAR:
+            return place
+        low, high = (low, place) if fits else (place, high)
+        halve, fitted = fits == fitted and high in seen, fits
+        place = (low + high) // 2 if halve else _crossing(seen, way, low, high)
     return high
+
+
+def _crossing(seen: dict[int, float], way: Sequence[float], low: int, high: int) -> int:
+    """Where the line through the places next to the budget, or the last two before it, comes down to it."""
+    farthest = high if high in seen else low + FARTHEST
+    first, last = (low, high) if high in seen else (max(place for place in seen if place < low), low)
+    fall = seen[first] - seen[last]
+    if not 0 < fall < math.inf:
+        return (low + farthest) // 2
+    there = way[first] + seen[first] / fall * (way[last] - way[first])
+    return min(bisect_left(way, there), farthest)
+
+
+def _way(alpha: float, pull: float) -> float:
+    """How far a place is from the whole update: drift is to fall with the square of exp(-way)."""
+    return math.log1p(pull) - math.log(alpha)
 
 
 class DialogueLoss:

@@ -194,15 +194,23 @@ class WeightUpdate:
             self._set(1.0, as_it_is)
 
     def keep(self, alpha: float, shape: Shape = as_it_is) -> None:
-        """Move the weights to ``alpha`` times the shaped update."""
-        self._set(alpha, shape)
+        """Move the weights to ``alpha`` times the shaped update, and go on from there."""
+        for name, weight in self._moved(alpha, shape):
+            self._tuned[name] = weight
+        self._set(1.0, as_it_is)
 
     @torch.no_grad()
     def _set(self, alpha: float, shape: Shape) -> None:
-        for name, weight in self.model.named_parameters():
+        weights = dict(self.model.named_parameters())
+        for name, moved in self._moved(alpha, shape):
+            weights[name].copy_(moved)
+
+    @torch.no_grad()
+    def _moved(self, alpha: float, shape: Shape) -> Iterator[tuple[str, torch.Tensor]]:
+        """Each weight as it is with ``alpha`` times the shaped update, float32."""
+        for name, tuned in self._tuned.items():
             base = self._base[name].float()
-            update = shape(name.removesuffix(".weight"), self._tuned[name] - base)
-            weight.copy_(base + alpha * update)
+            yield name, base + alpha * shape(name.removesuffix(".weight"), tuned - base)
 
 
 def _copy(weight: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
