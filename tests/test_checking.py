@@ -168,3 +168,4 @@ def test_a_dry_run_says_what_would_be_done(base: Base, monkeypatch: pytest.Monke
     assert "method lora" in lines and "learning rates 0.001, 0.01" in lines
     assert "safety: builtin:safety, 6 items" in lines
     assert "3 methods x 1 seeds" in lines
+    assert "1 methods x 2 seeds" in checking.check(asked(base), ["lora"], [0, 1])

@@ -152,7 +152,7 @@ def test_exit_codes_tell_whose_fault_it_was(
     code: int,
     says: str,
 ) -> None:
-    def check(study: Any) -> list[str]:
+    def check(study: Any, methods: Any, seeds: Any) -> list[str]:
         raise error
 
     story.check = check
@@ -168,9 +168,10 @@ def test_a_dry_run_prints_what_was_checked(
     study_file: Path,
     story: SimpleNamespace,
 ) -> None:
-    story.check = lambda study: ["lora: ok", "tether: ok"]
-    assert run(monkeypatch, "compare", study_file, "--dry-run", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["checks"] == ["lora: ok", "tether: ok"]
+    story.check = lambda study, methods, seeds: [f"{name}, {seeds}: ok" for name in methods]
+    chosen = ("--methods", "lora,tether", "--seeds", "1,2")
+    assert run(monkeypatch, "compare", study_file, "--dry-run", *chosen, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["checks"] == ["lora, [1, 2]: ok", "tether, [1, 2]: ok"]
 
 
 def test_a_study_ends_with_the_table_the_sentence_and_the_page(

@@ -27,13 +27,20 @@ if TYPE_CHECKING:
 WAY_OUT = "say `leaks: drop` in the study to leave them out, `leaks: allow` to keep them"
 
 
-def check(study: Study) -> list[str]:
+def check(
+    study: Study, methods: Sequence[str] | None = None, seeds: Sequence[int] | None = None
+) -> list[str]:
     """What a study would do, without doing it; everything that can be wrong with it is found here.
+
+    Args:
+        study: What to compare.
+        methods: Only these of the study's methods.
+        seeds: Other seeds than the study's.
 
     Raises:
         UserError: A method, option or source is unknown, or a measured prompt is trained on.
     """
-    plans = planned(study, study.methods)
+    plans = planned(study, methods or study.methods)
     axes, leaks = checked_axes(study, plans)
     lines = [f"base {study.base}"]
     for domain in study.domains:
@@ -44,7 +51,7 @@ def check(study: Study) -> list[str]:
     for axis, sources in axes.items():
         lines += [f"{axis}: {name}, {len(items)} items" for name, items in sources.items()]
     lines.append(f"{len(leaks)} measured prompts stand, nearly or word for word, in what is trained on")
-    lines.append(f"{len(plans)} methods x {len(study.seeds)} seeds")
+    lines.append(f"{len(plans)} methods x {len(seeds or study.seeds)} seeds")
     return [*lines, f"one after the other: {', '.join(study.domains)}"] if study.then else lines
 
 

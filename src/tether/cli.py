@@ -83,7 +83,7 @@ def compare(
     if dry_run:
         from tether import checking
 
-        lines = checking.check(plan)
+        lines = checking.check(plan, chosen_methods, chosen_seeds)
         _print({"study": str(study), "checks": lines}, "\n".join(lines), as_json)
         return
     if out is None:
