@@ -48,6 +48,19 @@ def test_another_tuning_does_not_fit_in_the_folder(tuned: Path, base: Base) -> N
         stages.tune(base.name, "builtin:hotels", "lora", tuned, settings={**QUICK, "rank": 4})
 
 
+def test_what_an_older_tether_began_is_not_gone_on_with_otherwise(tuned: Path, base: Base) -> None:
+    asked, settings = tuned / "asked.json", {**QUICK, "rank": 4, "seed": 2}
+    now = asked.read_text()
+    told = json.loads(now)
+    asked.write_text(json.dumps({**told, "defaults": {"lora": {**told["defaults"]["lora"], "alpha": 8}}}))
+    with pytest.raises(UserError, match="lora's 'alpha' was 8 by default, and now it is 32"):
+        stages.tune(base.name, "builtin:hotels", "lora", tuned, settings=settings)
+    del told["defaults"]  # as it was before they were written down
+    asked.write_text(json.dumps(told))
+    stages.tune(base.name, "builtin:hotels", "lora", tuned, settings=settings)
+    assert asked.read_text() == now
+
+
 @pytest.mark.parametrize("parametrisation", ["lora", "full"])
 def test_ours_certifies_its_drift(base: Base, tmp_path: Path, parametrisation: str) -> None:
     settings = {**QUICK, "parametrisation": parametrisation}

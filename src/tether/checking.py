@@ -17,12 +17,13 @@ from tether.sources import load_training
 from tether.training.certificate import CERTIFICATE_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from tether.anchors.anchors import AnchorSet
     from tether.chatdata.leaks import Leak
     from tether.config import Plan, Study
+    from tether.methods import Method
 
 WAY_OUT = "say `leaks: drop` in the study to leave them out, `leaks: allow` to keep them"
 
@@ -122,7 +123,7 @@ def claim(out: Path, study: Study, study_path: Path | None) -> None:
     path = out / "study.json"
     held = read_json(path)
     if held is not None:
-        _check_defaults(held.pop("defaults", {}), _defaults(study), out)
+        check_defaults(held.pop("defaults", {}), _defaults(study), out)
         held["training"] = with_defaults(held["training"])
         # A key that tether has learned since, left at its default, makes no other study.
         said = held.keys() | study.model_dump(exclude={"seeds", "asking"}, exclude_defaults=True).keys()
@@ -144,22 +145,28 @@ def claim(out: Path, study: Study, study_path: Path | None) -> None:
 def _defaults(study: Study) -> dict[str, dict[str, Any]]:
     """What each of a study's methods does where the study says nothing."""
     plans = [models.placed(study, name) for name in study.methods]
-    return {
-        plan.name: {key: value for key, value in find(plan.method).options.items() if key not in plan.options}
-        for plan in plans
-    }
+    return {plan.name: defaults(find(plan.method), plan.options) for plan in plans}
 
 
-def _check_defaults(held: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]], out: Path) -> None:
-    """See that what was begun by an older tether is not mixed with what this one would do."""
-    for name, defaults in held.items():
-        for key, value in defaults.items():
+def defaults(method: Method, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a method does beside these options."""
+    return {key: value for key, value in method.options.items() if key not in options}
+
+
+def check_defaults(held: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]], out: Path) -> None:
+    """See that what was begun by an older tether is not mixed with what this one would do, by method.
+
+    Raises:
+        UserError: It would do otherwise.
+    """
+    for name, before in held.items():
+        for key, value in before.items():
             today = now.get(name, {}).get(key, value)
             if today != value:
                 raise UserError(
                     f"when this run was begun {name}'s '{key}' was {value} by default, and now it is {today}",
                     where=str(out),
-                    fix=f"begin another run; to have it as it was, write `{key}: {value}` there",
+                    fix=f"name another folder; to have it there as it was, set {key} to {value}",
                 )
 
 

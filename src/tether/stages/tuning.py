@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tether import bases, models
+from tether.checking import check_defaults, defaults
 from tether.config import Budget, Training, with_defaults
 from tether.errors import UserError
 from tether.files import read_json, write_json
@@ -56,6 +57,7 @@ def tune(
         "seed": seed,
         "training": training.model_dump(mode="json"),
         "anchors": str(anchors or ""),
+        "defaults": {method: defaults(chosen, options)},
     }
     _claim(out, asked)
     if read_record(out) is None:
@@ -90,7 +92,9 @@ def _claim(out: Path, asked: dict[str, Any]) -> None:
     path = out / "asked.json"
     held = read_json(path)
     if held is not None:
-        held["training"] = with_defaults(held["training"])
+        # Of a folder from before defaults were written down nobody knows.
+        check_defaults(held.setdefault("defaults", asked["defaults"]), asked["defaults"], out)
+        held["defaults"], held["training"] = asked["defaults"], with_defaults(held["training"])
     if held is not None and held != asked:
         differing = ", ".join(key for key in asked if held.get(key) != asked[key])
         raise UserError(
