@@ -81,14 +81,22 @@ def test_between_looks_nothing_is_measured_and_a_run_that_goes_on_knows_its_look
 
 
 @pytest.mark.usefixtures("anchors")
-def test_a_training_that_only_forgets_ends_early(
+def test_a_training_that_only_forgets_ends_early_and_is_over_when_it_goes_on(
     base: Base, hotels: list[Chat], quick: Training, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worse: Any = iter(range(100))
     monkeypatch.setattr("tether.methods.tether._domain_loss", lambda *given: lambda live: float(next(worse)))
-    settings = quick.model_copy(update={"max_steps": 12, "save_steps": 100})
+
+    def interrupted(*given: Any) -> None:
+        raise KeyboardInterrupt
+
+    settings = quick.model_copy(update={"max_steps": 12, "save_steps": 3})
     run = Run(base, *split_select(hotels), tmp_path / "run", settings)
-    find("tether")(run, {"stop_every": 2, "learning_rate": 5e-3})
+    options = {"stop_every": 2, "learning_rate": 5e-3}
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr("tether.methods.tether.hold", interrupted)
+        find("tether")(run, options)
+    find("tether")(run, options)
     record = read_record(run.out)
     assert record is not None
     assert len(record["cost"]["step_seconds"]) == 6

@@ -97,7 +97,7 @@ def fit(
             options["anchoring"] = anchoring
         torch.manual_seed(seed)
         made = _made(trainer or (anchored if anchoring else plain), options)
-        _train(made, checkpoints, steps)
+        _train(made, checkpoints)
     tuned: Any = made.model
     watcher.cost.trainable_parameters = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
     return tuned.eval(), watcher.cost
@@ -114,7 +114,7 @@ def _made(trainer: Callable[..., Any], options: dict[str, Any]) -> Any:
         ) from error
 
 
-def _train(trainer: Any, checkpoints: Path, steps: int) -> None:
+def _train(trainer: Any, checkpoints: Path) -> None:
     """Train, or go on from the last checkpoint.
 
     Raises:
@@ -124,9 +124,10 @@ def _train(trainer: Any, checkpoints: Path, steps: int) -> None:
     for printer in [c for c in trainer.callback_handler.callbacks if type(c).__name__ == "PrinterCallback"]:
         trainer.remove_callback(printer)
     last = last_checkpoint(checkpoints)
-    if last and last.name.endswith(f"-{steps}"):  # transformers would train one step more
-        trainer._load_from_checkpoint(str(last))
-        trainer.state = TrainerState.load_from_json(str(last / TRAINER_STATE_NAME))
+    state = TrainerState.load_from_json(str(last / TRAINER_STATE_NAME)) if last else None
+    if state and state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]:
+        trainer._load_from_checkpoint(str(last))  # its last step is made; transformers would train on
+        trainer.state = state
         trainer.callback_handler.on_train_begin(trainer.args, trainer.state, trainer.control)
     else:
         trainer.train(resume_from_checkpoint=str(last) if last else None)
