@@ -11,6 +11,7 @@ import pytest
 from tether import stages
 from tether.anchors.anchors import load_anchors
 from tether.anchors.build import AnchorSettings
+from tether.axes.registry import measure as measure_axis
 from tether.errors import RequirementNotMet, UserError
 from tether.requirements import parse_requirement
 from tether.results import read_items
@@ -173,6 +174,33 @@ def test_an_evaluation_has_the_form_that_was_promised(evaluated: Path, base: Bas
         items = read_items(evaluated.parent / cell["items"])
         assert {item.axis for item in items} == {axis}
         assert all(item.id and item.reason for item in items)
+
+
+def test_an_evaluation_that_was_killed_goes_on_behind_what_it_had_measured(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, sources = tmp_path / "base.json", {"safety": ["builtin:safety"], "knowledge": ["builtin:knowledge"]}
+    measured: list[str] = []
+
+    def measure(live: Any, axis: str, *given: Any, killed: str = "") -> Any:
+        if axis == killed:
+            raise KeyboardInterrupt
+        measured.append(axis)
+        return measure_axis(live, axis, *given)
+
+    with monkeypatch.context() as run, pytest.raises(KeyboardInterrupt):
+        run.setattr("tether.stages.evaluating.measure", partial(measure, killed="knowledge"))
+        stages.evaluate(base.name, None, sources, 3, out)
+    with monkeypatch.context() as run, pytest.raises(KeyboardInterrupt):
+        run.setattr("tether.stages.evaluating.measure", partial(measure, killed="knowledge"))
+        stages.evaluate(base.name, None, sources, 4, out)
+    assert measured == ["safety", "safety"], "other questions"
+    measured.clear()
+    monkeypatch.setattr("tether.stages.evaluating.measure", measure)
+    first = stages.evaluate(base.name, None, sources, 4, out)
+    assert measured == ["knowledge"]
+    assert stages.evaluate(base.name, None, sources, 4, out).record["axes"] == first.record["axes"]
+    assert measured == ["knowledge", "safety", "knowledge"], "what was done is measured anew"
 
 
 def test_an_evaluation_tells_the_adapters_certificate_and_what_is_secondary(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tether import models
@@ -24,10 +25,10 @@ from tether.results import (
     read_items,
     safety_parts,
     summarise,
-    write_items,
 )
 from tether.seen import seen_by, without_leaks
 from tether.stages.outcome import Outcome, drift_lines, drifts
+from tether.stages.underway import UnderWay, questions, weights
 from tether.training.certificate import CERTIFICATE_FILE
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def evaluate(
 ) -> Outcome:
     """Measure a model on the axes that are named, and write JSON with the per-item records beside it.
 
+    What was killed goes on behind the axes that it had measured.
     Where the adapter brings a certificate of its drift, that is told too, as it stands.
     ``asking`` says how a hosted model is asked; ``judge`` names who judges the answers on safety;
     ``leaks`` what becomes of prompts that the model has seen, as far as that can be told.
@@ -79,10 +81,18 @@ def evaluate(
     chosen = open_judge(judge, asking)
     folder = out.parent / f"{out.stem}-items"
     live = models.open_model(resolved, adapter, folder / "answers.jsonl", asking)
+    under_way = UnderWay(
+        folder,
+        {
+            "base": [base, resolved.revision],
+            "adapter": [str(adapter), weights(adapter)],
+            "questions": questions(loaded),
+            "judge": judge,
+        },
+    )
     axes: dict[str, Cell] = {}
     for axis, wanted in loaded.items():
-        items = measure(live, axis, wanted, chosen)
-        write_items(folder / f"{axis}.jsonl", items)
+        items = under_way.items(axis, partial(measure, live, axis, wanted, chosen))
         if axis == "knowledge" and axis in earlier:
             earlier[axis] = asked_alike(earlier[axis], items)
         axes[axis] = _cell(items, earlier.get(axis), path=f"{folder.name}/{axis}.jsonl")
@@ -99,6 +109,7 @@ def evaluate(
     if found:
         record["leaks"] = {"exact": leaks, "found": [asdict(leak) for leak in found]}
     write_json(out, record)
+    under_way.done()
     for asked in (live, chosen):
         if isinstance(asked, HostedModel | HostedJudge):
             asked.finish()
