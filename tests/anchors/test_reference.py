@@ -78,20 +78,6 @@ def test_training_is_held_by_what_is_certified(reference: Reference, base: Base,
     assert any(weight.grad is not None and weight.grad.any() for weight in model.parameters())
 
 
-def test_an_answer_that_is_cut_drifts_as_its_beginning_does(
-    reference: Reference, base: Base, anchors: AnchorSet
-) -> None:
-    model = moved(base, 0.02)
-    cut = reference.over(anchors.cut("train", 2))
-    whole, begun = (one.drifts(model, "train")["general"] for one in (reference, cut))
-    assert all(
-        torch.allclose(all_of_it[:2], some, atol=1e-4) for all_of_it, some in zip(whole, begun, strict=True)
-    )
-    assert [len(prompt) for prompt in cut.drifts(model)["general"]] == [
-        len(prompt) for prompt in reference.drifts(model)["general"]
-    ], "other splits are read whole"
-
-
 def test_only_what_was_asked_is_known(base: Base, anchors: AnchorSet) -> None:
     reference = Reference(anchors).ask(bases.load_model(base), ["certify"])
     assert [split for split in SPLITS if reference.knows(split)] == ["certify"]

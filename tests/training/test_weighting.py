@@ -89,9 +89,7 @@ def test_tether_takes_all_of_them_together(
     base: Base, hotels: list[Chat], quick: Training, tmp_path: Path
 ) -> None:
     run = Run(base, *split_select(hotels), tmp_path / "run", quick)
-    find("tether")(
-        run, {"stm": 20.0, "flow": True, "first_tokens": 2.0, "answer_tokens": 3, "learning_rate": 5e-3}
-    )
+    find("tether")(run, {"stm": 20.0, "flow": True, "first_tokens": 2.0, "learning_rate": 5e-3})
     assert bases.is_adapter(run.out)
 
 

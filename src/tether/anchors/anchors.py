@@ -89,16 +89,6 @@ class AnchorSet:
             raise UserError(f"of {', '.join(self.groups)} no group '{group}' can be left out")
         return replace(self, anchors=[anchor for anchor in self.anchors if anchor.group != group])
 
-    def cut(self, split: str, tokens: int) -> AnchorSet:
-        """The same, where one split's answers end after so many tokens."""
-        return replace(
-            self,
-            anchors=[
-                replace(anchor, answer_ids=anchor.answer_ids[:tokens]) if anchor.split == split else anchor
-                for anchor in self.anchors
-            ],
-        )
-
     def indices(self, group: str, split: str) -> list[int]:
         """Positions of one group's anchors of one split."""
         return [i for i, anchor in enumerate(self.anchors) if (anchor.group, anchor.split) == (group, split)]

@@ -64,16 +64,15 @@ class Reference:
         return all(self.anchors.indices(group, split)[0] in self._states for group in self.anchors.groups)
 
     def over(self, anchors: AnchorSet) -> Reference:
-        """The same thoughts on these anchors: cut, or with more behind them for others to be asked about."""
+        """The same thoughts on anchors that begin with these; others may be asked about the rest."""
         wider = copy.copy(self)
         wider.anchors, wider._heads, wider._states = anchors, dict(self._heads), dict(self._states)
         return wider
 
     @torch.no_grad()
     def logits(self, index: int) -> torch.Tensor:
-        """(answer tokens, vocabulary) of an anchor, however much of its answer these anchors have."""
-        anchor = self.anchors.anchors[index]
-        return self._finish(self._heads[anchor.group](self._states[index][: len(anchor.answer_ids)]))
+        """(answer tokens, vocabulary) of an anchor."""
+        return self._finish(self._heads[self.anchors.anchors[index].group](self._states[index]))
 
     def divergence(self, logits: torch.Tensor, indices: Sequence[int]) -> torch.Tensor:
         """KL(reference || tuned) per token over the whole vocabulary.

@@ -65,8 +65,6 @@ class Holding:
         pull: How strongly the geometry turns A, or each step, away from what anchors use; 0 does not.
         anchor_every: Steps between looks at anchors; 0 looks at none.
         anchor_tokens: Tokens of a look.
-        answer_tokens: Tokens of an anchor's answer that a look reads; None reads all. The multipliers go by
-            whole answers.
         rewinding: Whether the update is rewound until it fits.
         geometry: Whether the inputs' moments are measured at all, for steps and rewind.
         first_tokens: How much the first five tokens of an anchor's answer count in the loss.
@@ -83,7 +81,6 @@ class Holding:
     pull: float = PULL
     anchor_every: int = ANCHOR_EVERY
     anchor_tokens: int = ANCHOR_TOKENS
-    answer_tokens: int | None = None
     rewinding: bool = True
     geometry: bool = True
     first_tokens: float = 1.0
@@ -139,9 +136,6 @@ class Holding:
         """How anchors take part in training; None where they do not."""
         if not self.anchor_every:
             return None
-        if self.answer_tokens:
-            cut = held.reference.anchors.cut("train", self.answer_tokens)
-            held = Constraint(held.budget, held.reference.over(cut))
         every, tokens = self.anchor_every, self.anchor_tokens
         return Anchoring(
             held.reference.anchors, held, every, tokens, longest=LONGEST, first_tokens=self.first_tokens
@@ -160,7 +154,6 @@ def tether(
     pull: float = OWN_PULL,
     anchor_every: Annotated[int, Field(ge=0)] = ANCHOR_EVERY,
     anchor_tokens: Annotated[int, Field(gt=0)] = ANCHOR_TOKENS,
-    answer_tokens: Annotated[int | None, Field(gt=0)] = None,
     rewinding: bool = True,
     geometry: bool = True,
     stm: float | None = None,
@@ -185,7 +178,6 @@ def tether(
             pull=pull,
             anchor_every=anchor_every,
             anchor_tokens=anchor_tokens,
-            answer_tokens=answer_tokens,
             rewinding=rewinding,
             geometry=geometry,
             first_tokens=first_tokens,
