@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 from transformers import TrainerControl
 
 from tether.chatdata.chats import split_select
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from tether.chatdata.chats import Chat
     from tether.config import Training
 
-MODEL = SimpleNamespace(eval=lambda: None, train=lambda: None)
+MODEL = SimpleNamespace(eval=lambda: None, train=lambda: None, device=torch.device("cpu"))
 
 
 def priced(multiplier: float) -> Budget:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset
+from peft import LoraConfig
+from peft.helpers import disable_input_dtype_casting
 from transformers import TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from trl import DPOConfig, SFTConfig
@@ -97,7 +99,9 @@ def fit(
             options["anchoring"] = anchoring
         torch.manual_seed(seed)
         made = _made(trainer or (anchored if anchoring else plain), options)
-        _train(made, checkpoints)
+        # PEFT would copy a LoRA's inputs to its float32, and autocast back: the same bits for 4% of a step.
+        with disable_input_dtype_casting(made.model, isinstance(adapter, LoraConfig)):
+            _train(made, checkpoints)
     tuned: Any = made.model
     watcher.cost.trainable_parameters = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
     return tuned.eval(), watcher.cost

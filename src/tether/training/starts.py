@@ -45,11 +45,15 @@ class Laid(TrainerCallback):
         """Lay A, unless it comes from a checkpoint; where it stays, freeze it."""
         started, model = time.perf_counter(), kwargs["model"]
         if state.global_step == 0:
-            lay(model, self._directions)
+            lay(model, self._of_base)
         if self._stays:
             for weight in input_weights(model).values():
                 weight.requires_grad_(False)
         self.seconds += time.perf_counter() - started
+
+    def _of_base(self, model: Any) -> Mapping[str, torch.Tensor]:
+        with model.disable_adapter():  # which adds nothing yet
+            return self._directions(model)
 
 
 @torch.no_grad()

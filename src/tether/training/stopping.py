@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -66,9 +67,10 @@ class EarlyStop(TrainerCallback):
         if state.global_step % self.every:
             return
         model = kwargs["model"]
-        model.eval()
         drifts = {name: group.drift or 0.0 for name, group in self._budget.groups.items()}
-        self.looks.append(Look(state.global_step, self._domain_loss(model), drifts))
+        model.eval()
+        with torch.autocast(model.device.type, torch.bfloat16):  # as training computes
+            self.looks.append(Look(state.global_step, self._domain_loss(model), drifts))
         model.train()
         if self.is_over:
             say(f"After step {self.cheapest.step} the loss no longer paid for the drift: stopped")
