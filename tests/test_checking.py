@@ -116,7 +116,7 @@ def test_a_study_does_not_go_on_under_other_defaults(base: Base, tmp_path: Path)
     assert "rank" not in held["defaults"]["tether"], "the study says it"
     held["defaults"]["tether"]["alpha"] = 7
     path.write_text(json.dumps(held))
-    with pytest.raises(UserError, match="tether's 'alpha' was 7 by default.*write `alpha: 7`"):
+    with pytest.raises(UserError, match="tether's 'alpha' was 7 by default.*set alpha to 7"):
         story.claim(tmp_path / "run", study, None)
     del held["defaults"]
     path.write_text(json.dumps(held))
