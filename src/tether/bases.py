@@ -187,7 +187,7 @@ def _hub_revision(base: Base) -> dict[str, Any]:
 
 def _folder_base(path: Path) -> Base:
     _check_folder(path)
-    return Base(str(path), str(path), _contents(path))
+    return Base(str(path), str(path), contents(path))
 
 
 def _check_folder(path: Path) -> None:
@@ -210,9 +210,11 @@ def _check_weights(folder: Path) -> None:
         )
 
 
-def _contents(folder: Path) -> str:
-    """Checksum of a model folder: anchors of weights that stood there before are not its own."""
-    files = [folder / "config.json", *sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])]
+def contents(folder: Path) -> str:
+    """Checksum of a model's or an adapter's folder: what is known of other weights there is not theirs."""
+    configs = (folder / "config.json", folder / "adapter_config.json")
+    weights = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
+    files = [*filter(Path.is_file, configs), *weights]
     return hashlib.sha256("".join(map(sha256_of, files)).encode()).hexdigest()
 
 

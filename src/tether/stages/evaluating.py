@@ -6,7 +6,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tether import models
+from tether import bases, models
 from tether.axes.judges.hosted import HostedJudge
 from tether.axes.judges.registry import open_judge
 from tether.axes.knowledge import asked_alike
@@ -28,7 +28,7 @@ from tether.results import (
 )
 from tether.seen import seen_by, without_leaks
 from tether.stages.outcome import Outcome, drift_lines, drifts
-from tether.stages.underway import UnderWay, questions, weights
+from tether.stages.underway import UnderWay, questions
 from tether.training.certificate import CERTIFICATE_FILE
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def evaluate(
         folder,
         {
             "base": [base, resolved.revision],
-            "adapter": [str(adapter), weights(adapter)],
+            "adapter": [str(adapter), bases.contents(adapter)] if adapter else None,
             "questions": questions(loaded),
             "judge": judge,
         },

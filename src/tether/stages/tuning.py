@@ -92,9 +92,8 @@ def _claim(out: Path, asked: dict[str, Any]) -> None:
     path = out / "asked.json"
     held = read_json(path)
     if held is not None:
-        # Of a folder from before defaults were written down nobody knows.
-        check_defaults(held.setdefault("defaults", asked["defaults"]), asked["defaults"], out)
-        held["defaults"], held["training"] = asked["defaults"], with_defaults(held["training"])
+        check_defaults(held.get("defaults", {}), asked["defaults"], out)
+        held |= {"defaults": asked["defaults"], "training": with_defaults(held["training"])}
     if held is not None and held != asked:
         differing = ", ".join(key for key in asked if held.get(key) != asked[key])
         raise UserError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from tether.files import read_json, sha256_of, write_json
+from tether.files import read_json, write_json
 from tether.results import read_items, write_items
 
 if TYPE_CHECKING:
@@ -49,9 +49,3 @@ class UnderWay:
 def questions(loaded: Loaded) -> dict[str, str]:
     """Checksums of what is asked on each axis: a file may say something else when it is read again."""
     return {axis: hashlib.sha256(repr(wanted).encode()).hexdigest() for axis, wanted in loaded.items()}
-
-
-def weights(adapter: Path | None) -> dict[str, str]:
-    """Checksums of an adapter's or a tuned model's weights."""
-    files = sorted(adapter.glob("*.safetensors")) if adapter else []
-    return {file.name: sha256_of(file) for file in files}
