@@ -21,7 +21,7 @@ from rich.markup import escape
 
 from tether import bases, models, sweeps
 from tether.anchors.reference import Reference
-from tether.anchors.store import anchors_for
+from tether.anchors.store import anchors_for, base_states
 from tether.axes.drift import drift_items
 from tether.axes.judges.hosted import HostedJudge
 from tether.axes.judges.registry import open_judge
@@ -276,7 +276,8 @@ class Story:
 
     def _reference(self, name: str) -> Reference:
         """What the base thinks; kept, for every tuned model is compared with it."""
-        return Reference(self.anchors(name)).ask(bases.load_model(self.base(name)), ("certify",))
+        base, anchors = self.base(name), self.anchors(name)
+        return Reference(anchors).ask(bases.load_model(base), ("certify",), folder=base_states(base, anchors))
 
     def base_folder(self, name: str) -> Path:
         """Where the answers of a base lie."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,12 +10,15 @@ import pytest
 import torch
 
 from tether import bases
+from tether.anchors import reference as reference_module
 from tether.anchors.anchors import SPLITS, joined
 from tether.anchors.reference import Reference
 from tether.training.batches import IGNORED
 from tether.training.trainer import logits_at
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from transformers import PreTrainedModel
 
     from tether.anchors.anchors import AnchorSet
@@ -83,6 +87,37 @@ def test_only_what_was_asked_is_known(base: Base, anchors: AnchorSet) -> None:
     assert [split for split in SPLITS if reference.knows(split)] == ["certify"]
     reference.ask(bases.load_model(base), ["train", "select"])
     assert all(reference.knows(split) for split in SPLITS)
+
+
+def test_what_a_base_was_asked_is_not_asked_again(
+    base: Base, anchors: AnchorSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run on the base reads it, bit for bit."""
+    model = bases.load_model(base)
+    asked = Reference(anchors).ask(model, ["select"], folder=tmp_path)
+    monkeypatch.delattr(reference_module, "answer_states")
+    again = Reference(anchors).ask(model, ["select"], folder=tmp_path)
+    indices = [index for group in anchors.groups for index in anchors.indices(group, "select")]
+    assert all(torch.equal(asked.logits(index), again.logits(index)) for index in indices)
+    assert again.nats() == asked.nats()
+
+
+def test_a_killed_asking_leaves_nothing_half_asked(
+    base: Base, anchors: AnchorSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = bases.load_model(base)
+    with monkeypatch.context() as patch:
+        patch.setattr(reference_module, "save_file", full)
+        with pytest.raises(OSError, match="No space left"):
+            Reference(anchors).ask(model, ["select"], folder=tmp_path)
+    asked = Reference(anchors).ask(model, ["select"], folder=tmp_path)
+    assert asked.nats() == Reference(anchors).ask(model, ["select"]).nats()
+
+
+def full(tensors: dict[str, torch.Tensor], file: Path) -> None:
+    """A disk that is full half-way."""
+    file.write_bytes(b"half")
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_group_is_compared_with_whoever_answered_it(

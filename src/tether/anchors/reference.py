@@ -10,20 +10,26 @@ from __future__ import annotations
 import copy
 import time
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 
 from tether.anchors.anchors import SPLITS
 from tether.anchors.drift import GroupDrift, answer_states, divergence, summarise
+from tether.files import make_once
 from tether.logits import Finish, finish_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from transformers import PreTrainedModel
 
-    from tether.anchors.anchors import AnchorSet
+    from tether.anchors.anchors import Anchor, AnchorSet
+
+STATES_FILE = "states.safetensors"
 
 
 class Reference:
@@ -44,9 +50,20 @@ class Reference:
         self._states: dict[int, torch.Tensor] = {}
 
     def ask(
-        self, model: PreTrainedModel, splits: Sequence[str] = SPLITS, groups: Sequence[str] | None = None
+        self,
+        model: PreTrainedModel,
+        splits: Sequence[str] = SPLITS,
+        groups: Sequence[str] | None = None,
+        folder: Path | None = None,
     ) -> Reference:
-        """Keep what a model thinks, before anything changes in it; of a group, what was asked last counts."""
+        """Keep what a model thinks, before anything changes in it; of a group, what was asked last counts.
+
+        Args:
+            model: The model.
+            splits: Of the anchors.
+            groups: Of the anchors; None is all.
+            folder: Where what this very model was asked before is read, and what it is asked now is left.
+        """
         started = time.perf_counter()
         head, self._finish = copy.deepcopy(model.get_output_embeddings()), finish_of(model)
         for group in groups or self.anchors.groups:
@@ -54,7 +71,7 @@ class Reference:
             for split in splits:  # each by itself, for with others it would be rounded otherwise
                 indices = self.anchors.indices(group, split)
                 answers = [self.anchors.anchors[index] for index in indices]
-                states = answer_states(model, answers, f"Before, on {group} anchors")
+                states = _asked(model, answers, f"Before, on {group} anchors", folder)
                 self._states |= zip(indices, states, strict=True)
         self.seconds += time.perf_counter() - started
         return self
@@ -117,3 +134,19 @@ class Reference:
             self.divergence(self._finish(head(states)), [index]).cpu()
             for index, states in zip(indices, found, strict=True)
         ]
+
+
+def _asked(
+    model: PreTrainedModel, answers: Sequence[Anchor], label: str, folder: Path | None
+) -> Sequence[torch.Tensor]:
+    """The states of one group's answers of one split, as they lie in the folder, where there is one."""
+    if folder is None:
+        return answer_states(model, answers, label)
+
+    def build(new: Path) -> None:
+        save_file({"states": torch.cat(answer_states(model, answers, label))}, new / STATES_FILE)
+
+    kept = folder / model.device.type / f"{quote(answers[0].group, safe='')}-{answers[0].split}"
+    make_once(kept, build)
+    states: torch.Tensor = load_file(kept / STATES_FILE, str(model.device))["states"]
+    return torch.split(states, [len(anchor.answer_ids) for anchor in answers])

@@ -1,4 +1,7 @@
-"""Where a base's anchors are: the user's own, shipped with an embedded base, or made once and cached."""
+"""Where a base's anchors are: the user's own, shipped with an embedded base, or made once and cached.
+
+What the base thinks of them is asked once and cached too.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import tempfile
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import torch
 
 from tether import bases
 from tether.anchors.anchors import AnchorSet, load_anchors
@@ -55,9 +60,18 @@ def found_anchors(base: bases.Base, folder: Path | None = None) -> AnchorSet | N
     return load_anchors(_kept(base)) if _kept(base).is_dir() else None
 
 
+def base_states(base: bases.Base, anchors: AnchorSet) -> Path:
+    """Where what a base thinks of its anchors is cached, as this torch computes it."""
+    return cache_folder() / "states" / f"{_named(base)}-{anchors.sha256[:16]}-torch-{torch.__version__}"
+
+
 def _kept(base: bases.Base) -> Path:
     """Where the anchors made for a base are cached."""
-    return cache_folder() / "anchors" / f"{base.name.replace('/', '--')}-{base.revision[:16]}"
+    return cache_folder() / "anchors" / _named(base)
+
+
+def _named(base: bases.Base) -> str:
+    return f"{base.name.replace('/', '--')}-{base.revision[:16]}"
 
 
 def build(

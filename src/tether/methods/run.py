@@ -17,7 +17,7 @@ from tether.anchors.domain_safety import FOLDER as DOMAIN_ANCHORS
 from tether.anchors.domain_safety import domain_safety_anchors
 from tether.anchors.learned import learned_anchors
 from tether.anchors.reference import Reference
-from tether.anchors.store import anchors_for
+from tether.anchors.store import anchors_for, base_states
 from tether.chatdata.preferences import only_preferences
 from tether.chatdata.rendering import Renderer
 from tether.environment import environment
@@ -150,7 +150,8 @@ class Run:
         """What whoever answered the anchors thinks of these splits, in bfloat16 as models are given out."""
         own = self._asked()
         if unknown := [split for split in splits if not own.knows(split)]:
-            own.ask(bases.load_model(self.base), unknown)
+            kept = base_states(self.base, self._base_anchors)
+            own.ask(bases.load_model(self.base), unknown, folder=kept)
         whole = own.over(self.anchors)
         if self._domain_safety:
             whole.ask(bases.load_model(self.base), splits, [DOMAIN_SAFETY])
