@@ -81,10 +81,22 @@ def test_of_wide_layers_the_diagonal_is_kept(base: Base, monkeypatch: pytest.Mon
     assert found["model.layers.0.mlp.up_proj"].shape == (32, 32)
 
 
+@pytest.mark.parametrize("width", [module.BLOCK, 2 * module.BLOCK + 3])
+def test_a_moment_is_symmetric_though_half_of_it_is_summed(width: int) -> None:
+    first, second = torch.randn(2, 50, width, generator=torch.Generator().manual_seed(0))
+    layer = torch.nn.Linear(width, 1)
+    with torch.no_grad(), module.gathering({"layer": layer}) as gatherer:
+        layer(first)
+        layer(second)
+    both = torch.cat([first, second])
+    assert torch.allclose(gatherer.moments()["layer"], both.T @ both / 100, atol=1e-5)
+
+
 def test_a_massive_token_counts_but_does_not_drown_the_others() -> None:
     inputs = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
     inputs[0] *= 1e6
-    moment = module._moment(inputs)
+    moment = torch.zeros(8, 8)
+    module._add_moment(moment, inputs)
     largest = module.MASSIVE * inputs.square().sum(1).median()
     assert moment.diagonal().sum() == pytest.approx(float(inputs[1:].square().sum() + largest), rel=1e-4)
 

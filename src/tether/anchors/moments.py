@@ -29,6 +29,7 @@ WIDEST = 4096  # 64 MB a layer in float32
 # A first token's activations are thousands of times the others' (massive activations, arXiv:2402.17762).
 # They must count, for all later tokens attend to it, but not drown the rest in float32's rounding.
 MASSIVE = 1000.0
+BLOCK = 256  # columns at a time: half of a symmetric matrix is a third less work so, on one core
 
 
 @torch.no_grad()
@@ -90,8 +91,8 @@ class Gatherer:
         self._last: tuple[torch.Tensor | None, str] = (None, "")
 
     def moments(self) -> Moments:
-        """The means of all that was summed; layers that share an input share its tensor."""
-        means = {name: total / self._counts[name] for name, total in self._totals.items()}
+        """The means of all that was summed, once and in its place; layers that share an input share one."""
+        means = {name: _whole(total).div_(self._counts[name]) for name, total in self._totals.items()}
         return {name: means[owner] for name, owner in self._owners.items()}
 
     def hook(self, name: str) -> Callable[[torch.nn.Module, tuple[Any, ...]], None]:
@@ -106,8 +107,9 @@ class Gatherer:
             self._owners[name] = name
             found = self._real_of(inputs[0]).float()
             self._counts[name] += len(found)
-            moment = _moment(found)
-            self._totals[name] = self._totals[name] + moment if name in self._totals else moment
+            if name not in self._totals:
+                self._totals[name] = _none(found)
+            _add_moment(self._totals[name], found)
 
         return gather
 
@@ -119,8 +121,28 @@ class Gatherer:
         return vectors[self.real.flatten().to(inputs.device)]
 
 
-def _moment(inputs: torch.Tensor) -> torch.Tensor:
-    """Sum of x x^T over (tokens, width) inputs, those of massive energy scaled down."""
+def _none(inputs: torch.Tensor) -> torch.Tensor:
+    """The moment of no input of this width."""
+    width = inputs.shape[1]
+    return inputs.new_zeros(width if width > WIDEST else (width, width))
+
+
+def _add_moment(total: torch.Tensor, inputs: torch.Tensor) -> None:
+    """Add the sum of x x^T over (tokens, width) inputs, those of massive energy scaled down.
+
+    Of what is symmetric only that which lies on and above the diagonal's blocks: ``_whole`` adds the rest. In
+    place, for all layers' moments together are larger than the model.
+    """
     energy = inputs.square().sum(1, keepdim=True)
     capped = inputs * (MASSIVE * energy.median() / energy).clamp(max=1).nan_to_num(1.0).sqrt()
-    return capped.square().sum(0) if inputs.shape[1] > WIDEST else capped.T @ capped
+    if total.ndim == 1:
+        total.add_(capped.square().sum(0))
+        return
+    for start in range(0, len(total), BLOCK):
+        rows = slice(start, start + BLOCK)
+        total[rows, start:].addmm_(capped[:, rows].T, capped[:, start:])
+
+
+def _whole(total: torch.Tensor) -> torch.Tensor:
+    """What `_add_moment` left out is as what it summed."""
+    return total if total.ndim == 1 else total.triu_().add_(total.triu(1).T)
