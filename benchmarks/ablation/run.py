@@ -92,7 +92,12 @@ def trained(arguments: argparse.Namespace, place: str, seed: int) -> dict[str, A
     record, certificate = read_json(out / RECORD_FILE), read_json(out / CERTIFICATE_FILE)
     (whole,) = (point for point in record["rewind"]["curve"] if (point["alpha"], point["pull"]) == (1, 0))
     cost = {key: record["cost"][key] for key in ("seconds", "peak_memory_bytes")}
-    return {"loss": whole["loss"], "drift": whole["drift"], "certified": certificate["groups"], "cost": cost}
+    return {
+        "loss": record["rewind"]["loss"],
+        "drift": whole["drift"],
+        "certified": certificate["groups"],
+        "cost": cost,
+    }
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -102,11 +102,8 @@ def row(rewind: dict[str, Any], certificate: dict[str, Any]) -> dict[str, Any]:
     """What the rewind saw, and what the certificate says of it."""
     points = {(point["alpha"], point["pull"]): point for point in rewind["curve"]}
     kept, whole = points[rewind["alpha"], rewind["pull"]], points[1.0, 0.0]
-    fitting = max(
-        alpha for (alpha, pull), point in points.items() if pull == rewind["pull"] and point["fits"]
-    )
     # Where the search ended, it had looked at the groups that had not fitted before.
-    selected = {name: GroupDrift(**drift) for name, drift in points[fitting, rewind["pull"]]["drift"].items()}
+    selected = {name: GroupDrift(**drift) for name, drift in kept["drift"].items()}
     groups = {
         name: {
             "certified": told["drift"],
@@ -119,12 +116,11 @@ def row(rewind: dict[str, Any], certificate: dict[str, Any]) -> dict[str, Any]:
         for name, told in certificate["groups"].items()
     }
     nearest = max(selected, key=lambda name: groups[name]["bound"] / groups[name]["budget"])
-    binds = not whole["fits"] and rewind["alpha"] == fitting
     return {
         "pull": rewind["pull"],
         "alpha": rewind["alpha"],
-        "loss": kept["loss"],
-        "binds": nearest if binds else None,
+        "loss": rewind["loss"],
+        "binds": None if whole["fits"] else nearest,
         "groups": groups,
     }
 

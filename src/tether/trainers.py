@@ -63,7 +63,7 @@ class Held(Anchored):
     Args:
         model: As TRL's: a hub id, a folder, or a causal model of transformers without an adapter.
         train_dataset: As TRL's.
-        eval_dataset: As TRL's. The rewind judges by its first rows (of several sets, the first's); without
+        eval_dataset: As TRL's. On its first rows (of several sets, the first's) the rewind is judged; without
             one, a tenth of ``train_dataset`` is kept aside and takes its place.
         budget: Drift allowed in nats per answer token, for all anchor groups or by group.
         anchors: Anchors of this model, or their folder as `tether anchors` writes it. Without them, those
@@ -254,7 +254,7 @@ def _split(rows: Dataset | IterableDataset) -> tuple[Dataset, Dataset]:
     """Rows to train on and rows kept aside, the same in a run that goes on."""
     if isinstance(rows, IterableDataset):
         raise UserError(
-            "of a stream no rows can be kept aside to judge the rewind by",
+            "of a stream no rows can be kept aside to judge the rewind on",
             where="train_dataset",
             fix="give an eval_dataset as well",
         )

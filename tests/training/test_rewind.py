@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tether.anchors.drift import GroupDrift
 from tether.training.measured import Measured
-from tether.training.rewind import CAUTION, NEAR, PLACES, SHARES, Rewind, first_place
+from tether.training.rewind import CAUTION, NEAR, PLACES, Rewind, first_place
 from tether.training.update import as_it_is
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Scaled:
         self.alpha *= alpha
 
 
-def rewound(drifts: dict[str, float], best: float) -> tuple[Choice, Counter[tuple[str, float]], Scaled]:
+def rewound(drifts: dict[str, float]) -> tuple[Choice, Counter[tuple[str, float]], Scaled]:
     """Groups whose drift grows with the square of the scale, under a budget of 1; the looks at each scale."""
     update, looks = Scaled(), Counter[tuple[str, float]]()
 
@@ -69,19 +69,15 @@ def rewound(drifts: dict[str, float], best: float) -> tuple[Choice, Counter[tupl
         return GroupDrift(moved, moved, moved, moved, 1, 1)
 
     epsilons = dict.fromkeys(drifts, 1.0)
-    return Rewind(update, lambda: (update.alpha - best) ** 2, drift, epsilons, None)(), looks, update
+    return Rewind(update, lambda: update.alpha, drift, epsilons, None)(), looks, update
 
 
-@given(st.dictionaries(st.sampled_from("abc"), st.floats(0.01, 50), min_size=1), st.floats(0, 1))
-def test_the_rewind_takes_what_fits_by_a_hair_or_a_share_of_it_and_looks_at_nothing_twice(
-    drifts: dict[str, float], best: float
-) -> None:
-    choice, looks, update = rewound(drifts, best)
+@given(st.dictionaries(st.sampled_from("abc"), st.floats(0.01, 50), min_size=1))
+def test_the_rewind_takes_what_fits_by_a_hair_and_looks_at_nothing_twice(drifts: dict[str, float]) -> None:
+    choice, looks, update = rewound(drifts)
     fits = min(1.0, max(drifts.values()) ** -0.5)  # the largest scale that does
-    places = [choice.alpha / share for share in SHARES]
-    hair = 1 / PLACES + fits * (1 - math.exp(NEAR / 2))
-    assert any(-1e-9 <= fits - place < hair for place in places)
-    assert update.alpha == pytest.approx(choice.alpha)
+    assert -1e-9 <= fits - choice.alpha < 1 / PLACES + fits * (1 - math.exp(NEAR / 2))
+    assert update.alpha == choice.loss == pytest.approx(choice.alpha)
     assert set(looks.values()) == {1}
     points = {point.alpha: point for point in choice.curve}
     assert points[1.0].drift.keys() == drifts.keys()
@@ -134,7 +130,7 @@ def test_the_pull_is_at_the_groups_that_do_not_fit(
 
 
 def test_a_group_that_fits_is_not_looked_at_further_along() -> None:
-    _, looks, _ = rewound({"tame": 0.5, "wild": 20.0}, best=1.0)
+    _, looks, _ = rewound({"tame": 0.5, "wild": 20.0})
     assert len([place for group, place in looks if group == "tame"]) == 1  # the whole
     assert len([place for group, place in looks if group == "wild"]) == 2
 
@@ -194,6 +190,6 @@ def test_drift_that_is_no_number_does_not_fit(unknown: float) -> None:
 @pytest.mark.parametrize("drift", [1.05, 1.5, 3.0, 20.0, 300.0])
 def test_the_search_begins_where_the_whole_updates_drift_says(drift: float) -> None:
     """Drift here falls with the square of the scale, as it is taken to: the guess is the place."""
-    choice, looks, _ = rewound({"wild": drift}, best=1.0)
+    choice, looks, _ = rewound({"wild": drift})
     assert looks["wild", choice.alpha] == 1
     assert len(looks) <= 5

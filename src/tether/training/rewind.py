@@ -4,11 +4,11 @@ Scaled to 0.4, an orthogonal update gained on both the task and general knowledg
 arXiv:2605.28819); the domain loss is flat where the drift is steep. It is flatter still along the path taken
 here: the pull of training/geometry.py gives up first what the anchors' directions carry, those of the groups
 that do not fit before all others, and only where the strongest pull does not do is the rest scaled down. The
-first place on the path whose drift surely fits the budget is searched for, from where the whole update's
-drift says that it should be; of a few scales there, the one with the least domain loss on dialogues kept
-aside is taken. A place that leaves next to none of the budget is as good, and ends the search. What the
-domain loss is, its caller says: of dialogues, or of a trainer's own rows. So with drift: nats per token on
-the select split, exact as the certificate's, or how far a denoiser's outputs moved.
+first place on the path whose drift surely fits the budget is taken, searched for from where the whole
+update's drift says that it should be. A place that leaves next to none of the budget is as good, and ends the
+search. What is kept of the task is told by the domain loss on what was kept aside: of dialogues, or of a
+trainer's own rows, as the caller says. So with drift: nats per token on the select split, exact as the
+certificate's, or how far a denoiser's outputs moved.
 
 Looking is what costs. Along the path drift falls, so a group that fits at one place is not looked at further
 along, and the first group that does not fit, most likely the one that did not last time, settles a place.
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from tether.progress import say
@@ -37,8 +37,7 @@ if TYPE_CHECKING:
     from tether.training.measured import Measured
     from tether.training.update import Shape, Update
 
-SELECT_TOKENS = 12_000  # of what is kept aside, to judge a scale on
-SHARES = (1.0, 0.85, 0.7)  # of the place that fits, to be judged by domain loss
+SELECT_TOKENS = 12_000  # of what is kept aside, to judge an update on
 LEAST_PULL, MOST_PULL = 0.01, 100.0
 PULLED = 0.75  # of the path is the pull's, the rest the scale's
 PLACES = 64  # of the path, from the whole update to none
@@ -59,24 +58,26 @@ class Point:
         pull: Of the geometry, before the share is taken.
         drift: On the select split, by group that was looked at; of the whole update, by every group.
         fits: Whether it surely fits the budget.
-        loss: Domain loss, where judged.
     """
 
     alpha: float
     pull: float
     drift: dict[str, GroupDrift]
     fits: bool
-    loss: float | None = None
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The scale taken, how much each group of anchors counted in the pull, and every scale looked at."""
+    """The scale taken, how much each group of anchors counted in the pull, and every scale looked at.
+
+    ``loss`` is the domain loss at the scale taken; None where nothing was rewound.
+    """
 
     alpha: float
     pull: float
     weights: dict[str, float]
     curve: list[Point]
+    loss: float | None = None
 
     def record(self) -> dict[str, Any]:
         """For the run's record."""
@@ -115,30 +116,11 @@ class Rewind:
         """Find the scale and make the scaled update the update."""
         curve = [self._whole()]
         alpha, pull = (1.0, 0.0) if curve[0].fits else self._first_that_fits(curve)
-        self.update.keep(1.0, self._shape(pull))
-        judged = self._judged(alpha)
-        best = min(judged, key=judged.__getitem__)
-        self.update.keep(best)
-        looked_at = {(point.alpha, point.pull): point for point in curve}
-        for scale, loss in judged.items():
-            point = looked_at.get((scale, pull), Point(scale, pull, {}, fits=True))  # shorter than what fits
-            looked_at[scale, pull] = replace(point, loss=loss)
-        losses = ", ".join(f"{share:.2f} (loss {loss:.3f})" for share, loss in judged.items())
-        say(f"Rewind: at a pull of {pull:.3g}, of scales {losses}, {best:.2f} is best")
-        curve = sorted(looked_at.values(), key=lambda point: (point.pull, -point.alpha))
-        return Choice(best, pull, self._weights, curve)
-
-    def _judged(self, alpha: float) -> dict[float, float]:
-        """Domain loss by scale, of shares of the place that fits, until one is worse than the one before."""
-        judged: dict[float, float] = {}
-        least = float("inf")
-        for share in SHARES:
-            with self.update.scaled(alpha * share):
-                loss = judged[alpha * share] = self._domain_loss()
-            if loss > least:
-                break
-            least = loss
-        return judged
+        self.update.keep(alpha, self._shape(pull))
+        loss = self._domain_loss()
+        say(f"Rewind: {alpha:.0%} of the update is kept, at a pull of {pull:.3g}: domain loss {loss:.3f}")
+        curve.sort(key=lambda point: (point.pull, -point.alpha))
+        return Choice(alpha, pull, self._weights, curve, loss)
 
     def _first_that_fits(self, curve: list[Point]) -> tuple[float, float]:
         """The first place of the path whose drift fits; the whole update's does not, the base's does."""
