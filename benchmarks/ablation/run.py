@@ -20,7 +20,7 @@ from tether.anchors.drift import GroupDrift
 from tether.bases import RECORD_FILE
 from tether.environment import environment
 from tether.files import read_json, write_json
-from tether.methods.tether import BUDGET
+from tether.methods.holding import BUDGET
 from tether.settings import parse_settings
 from tether.training.certificate import CERTIFICATE_FILE
 from tether.training.rewind import bound

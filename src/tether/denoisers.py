@@ -27,7 +27,7 @@ from tether.anchors.drift import GroupDrift, summarise
 from tether.anchors.moments import gathering
 from tether.anchors.trajectories import Trajectory, change, changes, predicted, remembered
 from tether.errors import UserError
-from tether.methods.tether import ANCHOR_EVERY, MULTIPLIER, PULL
+from tether.methods.holding import ANCHOR_EVERY, MULTIPLIER, PULL
 from tether.training.budget import Budget, check_allowed
 from tether.training.certificate import Certificate
 from tether.training.filters import filters

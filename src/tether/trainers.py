@@ -24,7 +24,7 @@ from tether.anchors.anchors import AnchorSet, load_anchors
 from tether.anchors.reference import Reference
 from tether.anchors.store import anchors_for
 from tether.errors import UserError
-from tether.methods.tether import ANCHOR_EVERY, ANCHOR_TOKENS, MULTIPLIER, PULL, budgets
+from tether.methods.holding import ANCHOR_EVERY, ANCHOR_TOKENS, MULTIPLIER, PULL, budgets
 from tether.training.anchored import LONGEST, Anchored, Anchoring, Constraint
 from tether.training.budget import Budget
 from tether.training.certificate import Certificate

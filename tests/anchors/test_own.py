@@ -10,7 +10,7 @@ import pytest
 from tether.anchors import store
 from tether.anchors.build import AnchorSettings
 from tether.errors import UserError
-from tether.methods.tether import BUDGET, budgets
+from tether.methods.holding import BUDGET, budgets
 
 if TYPE_CHECKING:
     from pathlib import Path

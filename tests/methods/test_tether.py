@@ -11,8 +11,8 @@ from tether.chatdata.chats import split_select
 from tether.errors import UserError
 from tether.files import read_json
 from tether.methods import find
+from tether.methods.holding import BUDGET, budgets
 from tether.methods.run import Run
-from tether.methods.tether import BUDGET, budgets
 from tether.methods.tuned import read_record
 from tether.training.update import linear_layers
 

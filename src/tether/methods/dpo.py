@@ -6,16 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from tether.methods.holding import ANCHOR_EVERY, ANCHOR_TOKENS, Holding
 from tether.methods.registry import method
-from tether.methods.tether import (
-    ALPHA,
-    ANCHOR_EVERY,
-    ANCHOR_TOKENS,
-    OWN_PULL,
-    RANK,
-    Holding,
-    under_budget,
-)
+from tether.methods.tether import ALPHA, OWN_PULL, RANK, under_budget
 from tether.training.preference import Objective
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from tether import bases
 from tether.config import Budget, Training
 from tether.errors import UserError
 from tether.files import read_json, write_json
+from tether.methods.holding import budgets
 from tether.methods.run import Run
-from tether.methods.tether import budgets, hold
+from tether.methods.tether import hold
 from tether.requirements import Requirement, check_askable, check_requirements
 from tether.sources import load_training
 from tether.stages.outcome import Outcome, drift_lines, drifts
