@@ -1,8 +1,8 @@
 """Small rewinds in the midst of training, where the steps that follow can still learn to do without.
 
 What training drifted beyond the budget the rewind gives up when nothing learns any more, and skill may go
-with it. After 900 steps it took a pull of 1.78, and of 0.83 with steps back, at the same skill and safety
-(one seed, docs/results.md). Multipliers alone do not keep to a budget for so long:
+with it. After 900 steps it took a pull of 1.78, and of 0.83 with steps back, at the same skill and safety and
+more knowledge (one seed, docs/results.md). Multipliers alone do not keep to a budget for so long:
 at their bound drift stayed where it was, for what anchors may add to a step is bounded too
 (training/anchored.py). So every so often a LoRA's A is filtered as the rewind would filter it, by the groups
 that drifted beyond their share of the budget, as strongly as they did (training/geometry.py); a group that
