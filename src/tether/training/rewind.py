@@ -68,9 +68,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Choice:
-    """The scale taken, how much each group of anchors counted in the pull, and every scale looked at.
+    """What was taken.
 
-    ``loss`` is the domain loss at the scale taken; None where nothing was rewound.
+    Attributes:
+        alpha: Share of the update.
+        pull: Of the geometry, before the share is taken.
+        weights: How much each group of anchors counted in the pull.
+        curve: Every scale that was looked at.
+        loss: Domain loss of what was taken; None where nothing is rewound.
     """
 
     alpha: float

@@ -2,11 +2,11 @@
 
 What training drifted beyond the budget the rewind gives up when nothing learns any more, and skill may go
 with it. After 900 steps it took a pull of 1.78, and of 0.83 with steps back, at the same skill and safety and
-more knowledge (one seed, docs/results.md). Multipliers alone do not keep to a budget for so long:
-at their bound drift stayed where it was, for what anchors may add to a step is bounded too
-(training/anchored.py). So every so often a LoRA's A is filtered as the rewind would filter it, by the groups
-that drifted beyond their share of the budget, as strongly as they did (training/geometry.py); a group that
-keeps to it is not counted. No anchor is looked at for that: drift is what the multipliers were shown.
+more knowledge (one seed, docs/results.md). Multipliers alone do not keep to a budget for so long: at their
+bound drift stayed where it was, for what anchors may add to a step is bounded too (training/anchored.py). So
+every so often a LoRA's A is filtered as the rewind would filter it, by the groups that drifted beyond their
+share of the budget, as strongly as they did (training/geometry.py); a group that keeps to it is not counted.
+No anchor is looked at for that: drift is what the multipliers were shown.
 """
 
 from __future__ import annotations
