@@ -9,6 +9,7 @@ float32, as in transformers' own "eager" attention.
 from __future__ import annotations
 
 import functools
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import torch
@@ -17,7 +18,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from transformers import PreTrainedModel
 
@@ -78,18 +79,25 @@ def reads(run: Callable[P, T]) -> Callable[P, T]:
     @functools.wraps(run)
     def reading(*args: P.args, **kwargs: P.kwargs) -> T:
         live: Any = args[0]
-        model = unwrapped(live.model)
-        fused = model.device.type == "cpu" and model.config._attn_implementation == "sdpa"
-        with torch.inference_mode():
-            if not (fused and model._can_set_attn_implementation()):
-                return run(*args, **kwargs)
-            model.set_attn_implementation(GROUPED)
-            try:
-                return run(*args, **kwargs)
-            finally:
-                model.set_attn_implementation("sdpa")
+        with torch.inference_mode(), grouped(live.model):
+            return run(*args, **kwargs)
 
     return reading
+
+
+@contextmanager
+def grouped(model: PreTrainedModel) -> Iterator[None]:
+    """Grouped attention where that pays: in a model of transformers' fused attention, on a processor."""
+    inner = unwrapped(model)
+    fused = inner.device.type == "cpu" and inner.config._attn_implementation == "sdpa"
+    if not (fused and inner._can_set_attn_implementation()):
+        yield
+        return
+    inner.set_attn_implementation(GROUPED)
+    try:
+        yield
+    finally:
+        inner.set_attn_implementation("sdpa")
 
 
 def unwrapped(model: PreTrainedModel) -> PreTrainedModel:

@@ -141,6 +141,7 @@ class Opening:
     def __init__(
         self, model: PreTrainedModel, rows: Sequence[Sequence[int]], longest: int | None = None
     ) -> None:
+        self._model = model
         self.reading = Reading.blank(model, 1)
         # Between opening and padded rows there are gaps, and a sliding window counts them.
         self.roomy = is_roomy(self.reading.cache)
@@ -154,6 +155,24 @@ class Opening:
     def readings(self, rows: int) -> Reading:
         """So many rows that have read the opening and nothing else."""
         return self.reading.fork(self.reading.positions.new_zeros(rows))
+
+    def states(self, ids: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+        """Last hidden states of rows that are padded behind and go on from the opening.
+
+        Args:
+            ids: (rows, length) token ids, without the opening.
+            there: (rows, length) int64 mask of real tokens.
+
+        Returns:
+            (rows, length, width).
+        """
+        module, ids, there = backbone(self._model), ids.to(self._model.device), there.to(self._model.device)
+        if self.length:
+            out = self.readings(len(ids)).read(module, ids, there)
+        else:  # without a mask, which is faster: what stands behind a row none of its tokens sees
+            out = module(input_ids=ids, use_cache=False)
+        states: torch.Tensor = out.last_hidden_state
+        return states
 
 
 def shared_length(rows: Sequence[Sequence[int]]) -> int:

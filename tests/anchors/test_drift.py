@@ -7,10 +7,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tether.anchors.drift import answer_batch, divergence, summarise
+from tether import bases
+from tether.anchors.drift import answer_batch, answer_states, divergence, summarise
+from tether.reading import shared_length
 
 if TYPE_CHECKING:
     from tether.anchors.anchors import AnchorSet
+    from tether.bases import Base
 
 VOCABULARY = 30
 SLACK = 2e-5  # of float32
@@ -52,6 +55,26 @@ def test_answers_stand_behind_their_prompts(anchors: AnchorSet) -> None:
     for row, anchor in enumerate(picked):
         assert ids[row, : len(anchor.prompt_ids)].tolist() == anchor.prompt_ids
         assert ids[row][answer[row]].tolist() == anchor.answer_ids
+
+
+def test_what_all_prompts_begin_with_is_read_once(base: Base, anchors: AnchorSet) -> None:
+    """And the states are those of each answer read alone."""
+    model = bases.load_model(base, torch.float32)
+    general = [anchors.anchors[index] for index in anchors.indices("general", "certify")]
+    shared = shared_length([anchor.prompt_ids for anchor in general])
+    assert shared > 0
+    read = 0
+
+    def count(module: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        nonlocal read
+        read += inputs[0].numel()
+
+    with model.get_input_embeddings().register_forward_pre_hook(count):
+        together = answer_states(model, general, label="")
+    longest = max(len(anchor.prompt_ids) + len(anchor.answer_ids) for anchor in general)
+    assert read <= shared + len(general) * (longest - shared)
+    for anchor, states in zip(general, together, strict=True):
+        assert torch.allclose(states, answer_states(model, [anchor], label="")[0], atol=1e-5)
 
 
 def test_the_interval_resamples_prompts() -> None:

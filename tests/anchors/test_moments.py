@@ -47,6 +47,19 @@ def test_what_is_passed_over_is_read_but_does_not_count(base: Base, monkeypatch:
     assert torch.allclose(two[name], whole[name], atol=1e-6), "of the second text nothing counts"
 
 
+def test_an_opening_that_does_not_count_is_read_once(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MASSIVE", 1e9)  # nothing is scaled down
+    model = bases.load_model(base, torch.float32)
+    layers = linear_layers(model)
+    opened = [[*range(40, 60), *row] for row in ROWS]
+    found = input_moments(model, layers, opened, label="", passed_over=[20] * len(ROWS))
+    alone = [input_moments(model, layers, [row], label="", passed_over=[20]) for row in opened]
+    sizes = [len(row) for row in ROWS]
+    for name in ("model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj"):
+        total = sum(size * one[name] for size, one in zip(sizes, alone, strict=True))
+        assert torch.allclose(found[name], total / sum(sizes), atol=1e-5)
+
+
 def test_layers_that_share_an_input_share_the_moment(base: Base) -> None:
     model = bases.load_model(base, torch.float32)
     found = input_moments(model, linear_layers(model), ROWS, label="")

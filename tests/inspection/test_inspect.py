@@ -81,7 +81,8 @@ def test_drift_by_position_adds_up_to_the_certificates(
         assert tokens == found.drift[group].tokens, "the tiny base's answers end before POSITIONS"
         mean = sum(one.drift * one.prompts for one in told) / tokens
         assert mean == pytest.approx(found.drift[group].drift, rel=1e-5)
-        assert mean == pytest.approx(reference.drift(model, group, "certify").drift, rel=1e-3)
+        # The certificate reads what all prompts begin with once: bfloat16 is rounded otherwise.
+        assert mean == pytest.approx(reference.drift(model, group, "certify").drift, rel=5e-3)
 
 
 def test_a_whole_model_is_inspected_as_its_adapter_is(

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch.nn.functional import log_softmax
 
+from tether.attention import grouped
 from tether.errors import Diverged
 from tether.passes import pass_sizes
 from tether.progress import task
-from tether.reading import backbone, batches_by_length, pad
+from tether.reading import Opening, batches_by_length, pad
 from tether.stats import cluster_bootstrap
 
 if TYPE_CHECKING:
@@ -60,13 +61,14 @@ def answer_batch(anchors: Sequence[Anchor]) -> tuple[torch.Tensor, torch.Tensor]
 def answer_states(model: PreTrainedModel, anchors: Sequence[Anchor], label: str) -> list[torch.Tensor]:
     """The last hidden states (answer tokens, width) at the positions that predict each anchor's answer."""
     states: list[torch.Tensor] = [torch.empty(0)] * len(anchors)
-    lengths = [len(anchor.prompt_ids) + len(anchor.answer_ids) for anchor in anchors]
-    with task(label, len(anchors)) as progress:
-        for batch in batches_by_length(lengths, pass_sizes(model.device)):
-            ids, answer = answer_batch([anchors[i] for i in batch])
-            hidden = backbone(model)(input_ids=ids.to(model.device), use_cache=False).last_hidden_state
+    with grouped(model), task(label, len(anchors)) as progress:
+        opening = Opening(model, [anchor.prompt_ids for anchor in anchors])
+        rows = [[*anchor.prompt_ids, *anchor.answer_ids][opening.length :] for anchor in anchors]
+        for batch in batches_by_length([len(row) for row in rows], pass_sizes(model.device)):
+            hidden = opening.states(*pad([rows[index] for index in batch], 0))
             for row, index in enumerate(batch):
-                states[index] = hidden[row, :-1][answer[row, 1:].to(hidden.device)]
+                end = len(rows[index]) - 1  # what an answer's last token predicts is no part of it
+                states[index] = hidden[row, end - len(anchors[index].answer_ids) : end]
             progress.advance(len(batch))
     return states
 

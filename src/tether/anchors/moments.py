@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tether.attention import grouped
 from tether.passes import pass_sizes
 from tether.progress import task
-from tether.reading import backbone, batches_by_length, pad
+from tether.reading import Opening, batches_by_length, pad
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -52,15 +53,17 @@ def input_moments(
     Returns:
         One moment a layer that took part; layers that share an input share its tensor.
     """
-    with gathering(layers) as gatherer, task(label, len(rows)) as progress:
-        for batch in batches_by_length([len(row) for row in rows], pass_sizes(model.device)):
-            ids, mask = pad([rows[index] for index in batch], 0)  # what stands behind a row counts nowhere
-            starts = torch.tensor([[passed_over[index] if passed_over else 0] for index in batch])
-            gatherer.real = (mask.bool() & (torch.arange(mask.shape[1]) >= starts)).to(model.device)
-            backbone(model)(
-                input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False
-            )
-            progress.advance(len(batch))
+    starts = passed_over or [0] * len(rows)
+    with grouped(model):
+        opening = Opening(model, rows, longest=min(starts))  # before anything is gathered
+        own = [row[opening.length :] for row in rows]
+        with gathering(layers) as gatherer, task(label, len(rows)) as progress:
+            for batch in batches_by_length([len(row) for row in own], pass_sizes(model.device)):
+                ids, there = pad([own[index] for index in batch], 0)
+                first = torch.tensor([[starts[index] - opening.length] for index in batch])
+                gatherer.real = (there.bool() & (torch.arange(ids.shape[1]) >= first)).to(model.device)
+                opening.states(ids, there)
+                progress.advance(len(batch))
     return gatherer.moments()
 
 

@@ -24,6 +24,8 @@ from tether.progress import say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+READING = 2  # one more whenever `answer_states` is rounded otherwise: with older states that would be drift
+
 
 def anchors_for(base: bases.Base, folder: Path | None = None) -> AnchorSet:
     """The anchors in ``folder``; without one, those shipped with or made for this base.
@@ -61,8 +63,9 @@ def found_anchors(base: bases.Base, folder: Path | None = None) -> AnchorSet | N
 
 
 def base_states(base: bases.Base, anchors: AnchorSet) -> Path:
-    """Where what a base thinks of its anchors is cached, as this torch computes it."""
-    return cache_folder() / "states" / f"{_named(base)}-{anchors.sha256[:16]}-torch-{torch.__version__}"
+    """Where what a base thinks of its anchors is cached, as this torch computes it and we read."""
+    asked = f"{_named(base)}-{anchors.sha256[:16]}"
+    return cache_folder() / "states" / f"{asked}-torch-{torch.__version__}-reading-{READING}"
 
 
 def _kept(base: bases.Base) -> Path:
