@@ -8,8 +8,10 @@ from transformers import Qwen2MoeConfig, Qwen2MoeForCausalLM
 
 from tether import bases
 from tether.anchors import moments as module
+from tether.anchors import sketch
 from tether.anchors.layered import Mean
 from tether.anchors.moments import input_moments
+from tether.anchors.sketch import opened
 
 if TYPE_CHECKING:
     from tether.bases import Base
@@ -83,14 +85,18 @@ def test_a_mean_is_shared_as_its_sets_are(base: Base) -> None:
         assert mean[gate] is mean[up]
 
 
-def test_of_wide_layers_the_diagonal_is_kept(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_wide_layers_a_sketch_is_kept(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which of eleven tokens shows everything."""
     model = bases.load_model(base, torch.float32)
     layers = linear_layers(model)
     whole = input_moments(model, layers, ROWS, label="")
-    monkeypatch.setattr(module, "WIDEST", 40)
+    monkeypatch.setattr(sketch, "WIDEST", 40)
+    monkeypatch.setattr(sketch, "SKETCH", 16)
     found = input_moments(model, layers, ROWS, label="")
     name = "model.layers.0.mlp.down_proj"  # 64 wide; all others 32
-    assert torch.allclose(found[name], whole[name].diagonal())
+    assert found[name].shape == (64, 17)
+    shown = opened(found[name]).dense().float()
+    assert torch.allclose(shown, whole[name], atol=1e-4 * float(whole[name].trace()))
     assert found["model.layers.0.mlp.up_proj"].shape == (32, 32)
 
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from drawn_moments import sketched
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,6 +75,21 @@ def test_of_a_lora_it_is_enough_to_shape_the_first_factor(seed: int, pull: float
     assert torch.allclose(second @ geometry.held("layer", first, pull), whole, atol=1e-4)
 
 
+@given(seeds, pulls)
+def test_of_a_sketch_that_shows_all_it_takes_the_same(seed: int, pull: float) -> None:
+    domain, anchors, update = random_moment(seed), random_moment(seed + 7), random_update(seed)
+    whole = Geometry({"layer": domain}, {"layer": anchors})
+    seen = Geometry({"layer": sketched(domain)}, {"layer": sketched(anchors)})
+    least, found = (cost(one.held("layer", update, pull), update, whole, pull) for one in (whole, seen))
+    assert found == pytest.approx(least, rel=1e-2)
+
+
+def test_of_a_wide_layer_steps_are_filtered_by_the_diagonals() -> None:
+    domain, anchors = torch.tensor([1.0, 1.0, 0.0]), torch.tensor([0.0, 1.0, 1.0])
+    geometry = Geometry({"layer": sketched(domain.diag())}, {"layer": sketched(anchors.diag())})
+    assert geometry.filter("layer", 3.0).tolist() == pytest.approx([1.0, 0.25, 0.0], abs=1e-3)
+
+
 def test_what_domain_and_anchors_share_is_shrunk_as_by_a_scale() -> None:
     moment = random_moment(3)
     geometry = Geometry({"layer": moment}, {"layer": moment})
@@ -85,7 +101,7 @@ def test_what_domain_and_anchors_share_is_shrunk_as_by_a_scale() -> None:
 
 def test_what_the_domain_alone_uses_stays_and_what_anchors_alone_use_goes() -> None:
     domain, anchors = torch.tensor([1.0, 1.0, 0.0]), torch.tensor([0.0, 1.0, 1.0])
-    for kind in (torch.diag, lambda diagonal: diagonal):  # a full moment, or a wide layer's diagonal
+    for kind in (torch.diag, lambda diagonal: sketched(diagonal.diag())):  # all, or a wide layer's sketch
         geometry = Geometry({"layer": kind(domain)}, {"layer": kind(anchors)})
         kept = geometry.held("layer", torch.ones(1, 3), 3.0)
         assert kept[0].tolist() == pytest.approx([1.0, 0.25, 0.0], abs=1e-3)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tether.anchors import sketch
 from tether.attention import grouped
 from tether.passes import pass_sizes
 from tether.progress import task
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Moments = dict[str, torch.Tensor]
-"""By layer: (width, width) float32, or only its diagonal (width,) above ``WIDEST``."""
+"""By layer: (width, width) float32, or of a wide layer a sketch (anchors/sketch.py)."""
 
-WIDEST = 4096  # 64 MB a layer in float32
 # A first token's activations are thousands of times the others' (massive activations, arXiv:2402.17762).
 # They must count, for all later tokens attend to it, but not drown the rest in float32's rounding.
 MASSIVE = 1000.0
@@ -111,7 +111,7 @@ class Gatherer:
             found = self._real_of(inputs[0]).float()
             self._counts[name] += len(found)
             if name not in self._totals:
-                self._totals[name] = _none(found)
+                self._totals[name] = sketch.blank(found.shape[1], found.device)
             _add_moment(self._totals[name], found)
 
         return gather
@@ -124,12 +124,6 @@ class Gatherer:
         return vectors[self.real.flatten().to(inputs.device)]
 
 
-def _none(inputs: torch.Tensor) -> torch.Tensor:
-    """The moment of no input of this width."""
-    width = inputs.shape[1]
-    return inputs.new_zeros(width if width > WIDEST else (width, width))
-
-
 def _add_moment(total: torch.Tensor, inputs: torch.Tensor) -> None:
     """Add the sum of x x^T over (tokens, width) inputs, those of massive energy scaled down.
 
@@ -138,8 +132,8 @@ def _add_moment(total: torch.Tensor, inputs: torch.Tensor) -> None:
     """
     energy = inputs.square().sum(1, keepdim=True)
     capped = inputs * (MASSIVE * energy.median() / energy).clamp(max=1).nan_to_num(1.0).sqrt()
-    if total.ndim == 1:
-        total.add_(capped.square().sum(0))
+    if sketch.is_sketch(total):
+        sketch.add(total, capped)
         return
     for start in range(0, len(total), BLOCK):
         rows = slice(start, start + BLOCK)
@@ -148,4 +142,4 @@ def _add_moment(total: torch.Tensor, inputs: torch.Tensor) -> None:
 
 def _whole(total: torch.Tensor) -> torch.Tensor:
     """What `_add_moment` left out is as what it summed."""
-    return total if total.ndim == 1 else total.triu_().add_(total.triu(1).T)
+    return total if sketch.is_sketch(total) else total.triu_().add_(total.triu(1).T)

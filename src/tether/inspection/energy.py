@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from tether.anchors.sketch import opened
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from tether.anchors.sketch import Moment
     from tether.inspection.pair import Layer
 
 _BLOCK = re.compile(r"\.(\d+)\.")
@@ -81,7 +84,7 @@ def place(layer: Layer, moment: torch.Tensor | None) -> Place:
 
     Args:
         layer: The weight and its update.
-        moment: C of its inputs, (width, width), or its diagonal (width,); None where there is none.
+        moment: C of its inputs, as kept (anchors/sketch.py); None where there is none.
     """
     found = _BLOCK.search(layer.name)
     projection = layer.name.rpartition(".")[2].removesuffix("_proj")
@@ -95,8 +98,9 @@ def energy(layer: Layer, moment: torch.Tensor | None) -> Energy:
     sizes = float(update.square().sum()), float(weight.square().sum())
     if moment is None:
         return Energy(*sizes)
-    spread = float(moment.sum() if moment.ndim == 1 else moment.trace()) / weight.shape[1]
-    return Energy(*sizes, _seen(update, moment), _seen(weight, moment), sizes[0] * spread)
+    inputs = opened(moment, torch.float32)
+    spread = float(inputs.diagonal.mean())
+    return Energy(*sizes, _seen(update, inputs), _seen(weight, inputs), sizes[0] * spread)
 
 
 @dataclass(frozen=True)
@@ -129,10 +133,9 @@ def _root_mean(values: Sequence[float | None]) -> float | None:
     return _root(sum(value**2 for value in known), len(known))
 
 
-def _seen(matrix: torch.Tensor, moment: torch.Tensor) -> float:
+def _seen(matrix: torch.Tensor, inputs: Moment) -> float:
     """tr(M C M^T); rounding may leave a little less than nothing of what C does not see."""
-    passed = matrix * moment if moment.ndim == 1 else matrix @ moment
-    return max(0.0, float((passed * matrix).sum()))
+    return max(0.0, float((inputs.times(matrix) * matrix).sum()))
 
 
 def _root(part: float, whole: float) -> float | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from tether.anchors.layered import owners
+from tether.anchors.sketch import is_sketch
 from tether.training.kept import Kept, keep
 
 if TYPE_CHECKING:
@@ -31,9 +32,8 @@ class Filters:
     of what P itself does, in one layer of the embedded model 11% (looked at once, docs/results.md).
 
     Attributes:
-        turns: Q, the eigenvectors of the domain's moment, (width, width); none of a layer of which only the
-            diagonal is known.
-        shapes: Back, Q^T P, (width, width), or of such a layer P's diagonal (width,).
+        turns: Q, the eigenvectors of the domain's moment, (width, width); none of a wide layer.
+        shapes: Back, Q^T P, (width, width), or of a wide layer the P of its diagonals (width,).
     """
 
     turns: Layers
@@ -76,7 +76,7 @@ def filters(geometry: Geometry, pull: float) -> Filters:
     for name, owner in owners(geometry.domain).items():
         if name == owner:
             moment, shape = geometry.domain[owner], geometry.filter(owner, pull)
-            if moment.ndim == 2:
+            if not is_sketch(moment):
                 _, turn = torch.linalg.eigh(moment.to(shape.device))
                 shape = turn.T @ shape
                 turns[owner] = turn.bfloat16().contiguous()

@@ -25,8 +25,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from tether.anchors.sketch import is_sketch, opened
+
 if TYPE_CHECKING:
     from tether.anchors.layered import Layers
+    from tether.anchors.sketch import Moment
 
 RIDGE = 1e-5  # of the mean energy, on both moments: what neither text shows is shrunk as what both share
 LARGEST = 1.001  # times dW is small enough: where Newton's steps end
@@ -38,7 +41,7 @@ class Geometry:
     """Where the domain's inputs lie, and the anchors', as the base sees them.
 
     Attributes:
-        domain: Second moments by layer (anchors/moments.py).
+        domain: Second moments by layer, as kept (anchors/sketch.py).
         anchors: Second moments of the same layers; layers that share an input share its moment in both.
         device: Where it computes, layer by layer; the moments need not find room there.
     """
@@ -71,10 +74,17 @@ class Geometry:
         return self._filtered(name, rows, pull, math.inf).to(rows)
 
     def filter(self, name: str, pull: float) -> torch.Tensor:
-        """P of a layer, (width, width) or its diagonal (width,), float32."""
+        """P of a layer, (width, width) float32; of a wide one, by the diagonals alone, (width,)."""
         moment = self.domain[name]
-        unit = torch.ones(1, len(moment)) if moment.ndim == 1 else torch.eye(len(moment))
-        return self.shaped(name, unit, pull).squeeze(0)
+        if is_sketch(moment):  # P would be as large as the moment that was not kept
+            domain, anchors = (one.diagonal for one in self._moments(name))
+            return (domain / (domain + pull * anchors)).float()
+        return self.shaped(name, torch.eye(len(moment)), pull)
+
+    def _moments(self, name: str) -> tuple[Moment, Moment]:
+        """The domain's and the anchors' of a layer, with a little energy in every direction."""
+        domain, anchors = (opened(moments[name].to(self.device)) for moments in (self.domain, self.anchors))
+        return _ridged(domain), _ridged(anchors)
 
     def _filtered(self, name: str, update: torch.Tensor, pull: float, most: float) -> torch.Tensor:
         """The best compromise whose size is ``most`` at most, in float64.
@@ -82,18 +92,16 @@ class Geometry:
         Newton's steps on 1 / size as a function of mu, which is nearly a line, come from below and end after
         a few (Moré and Sorensen 1983, the step of trust-region methods).
         """
-        domain, anchors = (_ridged(moments[name].to(self.device)) for moments in (self.domain, self.anchors))
-        if domain.ndim == 1:  # a diagonal only ever shrinks
-            return update.to(domain) * (domain / (domain + pull * anchors))
-        whole, wanted = domain + pull * anchors, domain @ update.to(domain).T
+        domain, anchors = self._moments(name)
+        whole, wanted = domain.plus(anchors, pull), domain.times(update.to(self.device, torch.float64)).T
         while True:
-            factor = torch.linalg.cholesky(whole)
-            shaped = torch.cholesky_solve(wanted, factor)
+            solve = whole.solver()
+            shaped = solve(wanted)
             size = float(shaped.norm())
             if size <= LARGEST * most:
                 return shaped.T
-            slope = float(torch.linalg.solve_triangular(factor, shaped, upper=False).norm()) ** 2
-            whole.diagonal().add_(size**2 / slope * (size / most - 1))
+            slope = float((shaped * solve(shaped)).sum())
+            whole = whole.lifted(size**2 / slope * (size / most - 1))
 
 
 def needed_pull(times: float) -> float:
@@ -104,10 +112,5 @@ def needed_pull(times: float) -> float:
     return max(0.0, math.sqrt(times) - 1)
 
 
-def _ridged(moment: torch.Tensor) -> torch.Tensor:
-    """The moment in float64 with a little energy in every direction."""
-    moment = moment.double()
-    if moment.ndim == 1:
-        return moment + RIDGE * moment.mean()
-    ridge = RIDGE * moment.diagonal().mean()
-    return moment + ridge * torch.eye(len(moment), dtype=moment.dtype, device=moment.device)
+def _ridged(moment: Moment) -> Moment:
+    return moment.lifted(RIDGE * float(moment.diagonal.mean()))

@@ -12,6 +12,7 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
 from transformers import TrainerCallback
 
+from tether.anchors.sketch import opened
 from tether.training.update import PEFT_PREFIX
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ class Split(TrainerCallback):
     """Takes a part out of each weight and gives it to the LoRA to begin with.
 
     Args:
-        part: Of a weight (out, in) and its inputs' second moment, both float32, factors B0 (out, rank) and
-            A0 (rank, in).
+        part: Of a weight (out, in) and its inputs' second moment as kept, both float32, factors B0 (out,
+            rank) and A0 (rank, in).
         moments: Measures these moments of the model before it is trained; None where they are not needed.
     """
 
@@ -87,8 +88,8 @@ def least_of_weight(weight: torch.Tensor, moment: torch.Tensor | None, rank: int
 def least_of_inputs(weight: torch.Tensor, moment: torch.Tensor | None, rank: int) -> Factors:
     """The least singular triples of W C, taken back by the inverse of C (CorDA, arXiv:2406.05223)."""
     assert moment is not None
-    whole = (moment.diag() if moment.ndim == 1 else moment).double()
-    whole = whole + RIDGE * whole.diagonal().mean() * torch.eye(len(whole), dtype=whole.dtype).to(whole)
+    seen = opened(moment)
+    whole = seen.lifted(RIDGE * float(seen.diagonal.mean())).dense()
     left, sizes, right = torch.linalg.svd(weight.double() @ whole, full_matrices=False)
     root = sizes[-rank:].sqrt()
     first = torch.linalg.solve(whole, right[-rank:].T).T  # C is symmetric

@@ -15,6 +15,7 @@ import torch
 from transformers import TrainerCallback
 
 from tether.anchors.layered import owners
+from tether.anchors.sketch import opened
 from tether.training.update import input_weights
 
 if TYPE_CHECKING:
@@ -80,16 +81,8 @@ def _least(moments: Layers, rank: int) -> dict[str, torch.Tensor]:
     """By layer, the (rank, width) orthonormal directions of least energy."""
     found: dict[str, torch.Tensor] = {}
     for name, owner in owners(moments).items():
-        found[name] = found[owner] if owner in found else _directions(moments[owner], rank)
+        found[name] = found[owner] if owner in found else opened(moments[owner]).least(rank).float()
     return found
-
-
-def _directions(moment: torch.Tensor, rank: int) -> torch.Tensor:
-    if moment.ndim == 1:
-        return torch.eye(len(moment), device=moment.device)[moment.argsort()[:rank]]
-    _, vectors = torch.linalg.eigh(moment.double())
-    least: torch.Tensor = vectors[:, :rank].T.float()
-    return least
 
 
 @torch.no_grad()
@@ -106,15 +99,14 @@ def left_free(
 
 
 def whitened(rows: torch.Tensor, moment: torch.Tensor) -> torch.Tensor:
-    """Rows, (rank, width), mixed until what they answer to inputs of this second moment is white.
+    """Rows, (rank, width), mixed until what they answer to inputs of this second moment, as kept, is white.
 
     Shaped random rows answer alike: of 64 the strongest mixture had 300 times the energy of the middle one (a
     block of the embedded model), and B would learn from one feature many times over and from most of them
     hardly. What the rows span stays.
     """
-    moment = moment.to(rows.device, torch.float64)
     wide = rows.double()
-    answers = wide * moment @ wide.T if moment.ndim == 1 else wide @ moment @ wide.T
+    answers = opened(moment.to(rows.device)).times(wide) @ wide.T
     energies, mixtures = torch.linalg.eigh(answers)
     scales = energies.clamp(min=LEAST * float(energies.max())).rsqrt()
     mixed: torch.Tensor = (mixtures * scales) @ (mixtures.T @ wide)
