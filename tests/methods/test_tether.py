@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tether import bases
+from tether.anchors import sketch
 from tether.chatdata.chats import split_select
 from tether.errors import UserError
 from tether.files import read_json
@@ -57,6 +58,30 @@ def test_training_may_be_held_tighter_than_the_rewind(
     assert all(
         multipliers["tighter"][group] > 1.2 * multipliers["as wide"][group] for group in anchors.groups
     )
+
+
+@pytest.mark.parametrize("train_a", [False, True])
+def test_of_a_base_with_wide_layers_sketches_hold_it(
+    base: Base,
+    anchors: AnchorSet,
+    hotels: list[Chat],
+    quick: Training,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    train_a: bool,
+) -> None:
+    """The budget binds: far below what the whole update drifts by, and the certificate is below it."""
+    monkeypatch.setattr(sketch, "WIDEST", 40)  # of 32 and 64 wide layers
+    monkeypatch.setattr(sketch, "SKETCH", 16)
+    run = Run(base, *split_select(hotels), tmp_path / "run", quick)
+    find("tether")(run, {"budget": 0.02, "learning_rate": 2e-2, "train_a": train_a})
+    record = read_record(run.out)
+    assert record is not None
+    whole = record["rewind"]["curve"][0]
+    assert not whole["fits"]
+    assert record["rewind"]["pull"] > 0
+    certificate = read_json(run.out / "drift.json")["groups"]
+    assert all(told["drift"] < 0.02 for told in certificate.values())
 
 
 def test_a_budget_that_holds_nothing_is_refused(
