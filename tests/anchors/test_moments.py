@@ -43,9 +43,9 @@ def test_what_is_passed_over_is_read_but_does_not_count(base: Base, monkeypatch:
     layers = linear_layers(model)
     name, last = "model.layers.1.self_attn.o_proj", len(ROWS[0]) - 1
     whole, but_one = (input_moments(model, layers, [row], label="") for row in (ROWS[0], ROWS[0][:-1]))
-    found = input_moments(model, layers, [ROWS[0]], label="", passed_over=[last])
+    found = input_moments(model, layers, [ROWS[0]], label="", weights=[[0.0] * last + [1.0]])
     assert torch.allclose(found[name], (last + 1) * whole[name] - last * but_one[name], atol=1e-5)
-    two = input_moments(model, layers, ROWS[:2], label="", passed_over=[0, 3])
+    two = input_moments(model, layers, ROWS[:2], label="", weights=[[1.0] * 6, [0.0] * 3])
     assert torch.allclose(two[name], whole[name], atol=1e-6), "of the second text nothing counts"
 
 
@@ -54,8 +54,12 @@ def test_an_opening_that_does_not_count_is_read_once(base: Base, monkeypatch: py
     model = bases.load_model(base, torch.float32)
     layers = linear_layers(model)
     opened = [[*range(40, 60), *row] for row in ROWS]
-    found = input_moments(model, layers, opened, label="", passed_over=[20] * len(ROWS))
-    alone = [input_moments(model, layers, [row], label="", passed_over=[20]) for row in opened]
+    weights = [[0.0] * 20 + [1.0] * len(row) for row in ROWS]
+    found = input_moments(model, layers, opened, label="", weights=weights)
+    alone = [
+        input_moments(model, layers, [row], label="", weights=[counted])
+        for row, counted in zip(opened, weights, strict=True)
+    ]
     sizes = [len(row) for row in ROWS]
     for name in ("model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj"):
         total = sum(size * one[name] for size, one in zip(sizes, alone, strict=True))
@@ -115,7 +119,7 @@ def test_a_massive_token_counts_but_does_not_drown_the_others() -> None:
     inputs = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
     inputs[0] *= 1e6
     moment = torch.zeros(8, 8)
-    module._add_moment(moment, inputs)
+    module._add_moment(moment, inputs, torch.ones(50))
     largest = module.MASSIVE * inputs.square().sum(1).median()
     assert moment.diagonal().sum() == pytest.approx(float(inputs[1:].square().sum() + largest), rel=1e-4)
 

@@ -7,11 +7,12 @@ LoRA-Null, arXiv:2503.02659) and editors (AlphaEdit, arXiv:2410.02355) tell old 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from tether.anchors import sketch
 from tether.attention import grouped
@@ -39,7 +40,7 @@ def input_moments(
     layers: Mapping[str, torch.nn.Module],
     rows: Sequence[Sequence[int]],
     label: str,
-    passed_over: Sequence[int] = (),
+    weights: Sequence[Sequence[float]] = (),
 ) -> Moments:
     """Mean x x^T over the tokens of some texts.
 
@@ -48,21 +49,21 @@ def input_moments(
         layers: The layers whose inputs are wanted, modules of ``model`` that take them as first argument.
         rows: Token ids of each text.
         label: Of the progress bar.
-        passed_over: How many first tokens of each text are read but do not count; none where it is empty.
+        weights: How much each token of each text counts, from 0; all alike where it is empty.
 
     Returns:
         One moment a layer that took part; layers that share an input share its tensor.
     """
-    starts = passed_over or [0] * len(rows)
+    counts = [torch.tensor(one) for one in weights] or [torch.ones(len(row)) for row in rows]
     with grouped(model):
-        opening = Opening(model, rows, longest=min(starts))  # before anything is gathered
+        # Before anything is gathered: what counts nowhere, and all begin with.
+        opening = Opening(model, rows, longest=min(int((one.cumsum(0) == 0).sum()) for one in counts))
         own = [row[opening.length :] for row in rows]
         with gathering(layers) as gatherer, task(label, len(rows)) as progress:
             for batch in batches_by_length([len(row) for row in own], pass_sizes(model.device)):
-                ids, there = pad([own[index] for index in batch], 0)
-                first = torch.tensor([[starts[index] - opening.length] for index in batch])
-                gatherer.real = (there.bool() & (torch.arange(ids.shape[1]) >= first)).to(model.device)
-                opening.states(ids, there)
+                counted = [counts[index][opening.length :] for index in batch]
+                gatherer.weights = pad_sequence(counted, batch_first=True).to(model.device)
+                opening.states(*pad([own[index] for index in batch], 0))
                 progress.advance(len(batch))
     return gatherer.moments()
 
@@ -83,13 +84,14 @@ class Gatherer:
     """Sums moments batch by batch; an input that several layers are given in turn is summed once.
 
     Attributes:
-        real: (rows, length) booleans, which positions of a batch are no padding; None: all are real.
+        weights: (rows, length) float32, how much each position of a batch counts, padding nothing; None: all
+            alike.
     """
 
     def __init__(self) -> None:
-        self.real: torch.Tensor | None = None
+        self.weights: torch.Tensor | None = None
         self._totals: Moments = {}
-        self._counts: Counter[str] = Counter()
+        self._counts: defaultdict[str, float] = defaultdict(float)
         self._owners: dict[str, str] = {}
         self._last: tuple[torch.Tensor | None, str] = (None, "")
 
@@ -108,30 +110,32 @@ class Gatherer:
                 return
             self._last = (inputs[0], name)
             self._owners[name] = name
-            found = self._real_of(inputs[0]).float()
-            self._counts[name] += len(found)
+            found, weights = self._counted(inputs[0])
+            self._counts[name] += float(weights.sum())
             if name not in self._totals:
                 self._totals[name] = sketch.blank(found.shape[1], found.device)
-            _add_moment(self._totals[name], found)
+            _add_moment(self._totals[name], found, weights)
 
         return gather
 
-    def _real_of(self, inputs: torch.Tensor) -> torch.Tensor:
-        """(vectors, width); of tokens that a router has picked, whose places are not known, all."""
-        vectors = inputs.flatten(0, -2)
-        if self.real is None or self.real.numel() != len(vectors):
-            return vectors
-        return vectors[self.real.flatten().to(inputs.device)]
+    def _counted(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What counts, (vectors, width) float32, and how much; of what a router has picked, all alike."""
+        vectors = inputs.flatten(0, -2).float()
+        if self.weights is None or self.weights.numel() != len(vectors):
+            return vectors, vectors.new_ones(len(vectors))
+        weights = self.weights.flatten().to(inputs.device)
+        return vectors[weights > 0], weights[weights > 0]
 
 
-def _add_moment(total: torch.Tensor, inputs: torch.Tensor) -> None:
-    """Add the sum of x x^T over (tokens, width) inputs, those of massive energy scaled down.
+def _add_moment(total: torch.Tensor, inputs: torch.Tensor, weights: torch.Tensor) -> None:
+    """Add the weighted sum of x x^T over (tokens, width) inputs, those of massive energy scaled down.
 
     Of what is symmetric only that which lies on and above the diagonal's blocks: ``_whole`` adds the rest. In
     place, for all layers' moments together are larger than the model.
     """
     energy = inputs.square().sum(1, keepdim=True)
-    capped = inputs * (MASSIVE * energy.median() / energy).clamp(max=1).nan_to_num(1.0).sqrt()
+    scale = (MASSIVE * energy.median() / energy).clamp(max=1).nan_to_num(1.0)
+    capped = inputs * (scale * weights[:, None]).sqrt()
     if sketch.is_sketch(total):
         sketch.add(total, capped)
         return

@@ -92,6 +92,8 @@ class Holding:
         anchor_tokens: Tokens of a look.
         rewinding: Whether the update is rewound until it fits.
         geometry: Whether the inputs' moments are measured at all, for steps and rewind.
+        beginnings: Share of where answers begin, their first five tokens, in the moments of anchors' inputs;
+            the rest is of all their tokens alike.
         first_tokens: How much the first five tokens of an anchor's answer count in the loss.
         eigenbasis: Whether steps that are shaped are made in the eigenbasis of the domain's inputs.
         white: Whether a LoRA's A is laid into rows whose answers to the domain are white.
@@ -108,6 +110,7 @@ class Holding:
     anchor_tokens: int = ANCHOR_TOKENS
     rewinding: bool = True
     geometry: bool = True
+    beginnings: float = 0.0
     first_tokens: float = 1.0
     eigenbasis: bool = True
     white: bool = True
@@ -157,7 +160,8 @@ class Holding:
     def shaped(self, run: Run, model: PreTrainedModel, parametrisation: str) -> Shaped:
         """Measure the base's inputs, and say what is made of them."""
         started = time.perf_counter()
-        measured = run.measured(model, self.heeded(run.anchors)) if self.geometry else None
+        heeded = self.heeded(run.anchors)
+        measured = run.measured(model, heeded, self.beginnings) if self.geometry else None
         laid = self._start(measured, parametrisation)
         shaping = self._shaping(measured, parametrisation, run.out / "checkpoints" / "filters")
         return Shaped(measured, laid, shaping, time.perf_counter() - started)

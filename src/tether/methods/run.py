@@ -224,12 +224,12 @@ class Run:
         )
         return tuned, cost, rate
 
-    def measured(self, model: PreTrainedModel, anchors: AnchorSet) -> Measured:
+    def measured(self, model: PreTrainedModel, anchors: AnchorSet, beginnings: float) -> Measured:
         """What ``model``, before training, reads of the domain and of these anchors.
 
         It lies with the checkpoints, so that a run that goes on need not measure again.
         """
-        return measure(model, self.texts(), anchors, self.out / "checkpoints" / "measured")
+        return measure(model, self.texts(), anchors, self.out / "checkpoints" / "measured", beginnings)
 
     def texts(self) -> list[list[int]]:
         """Token ids of every training dialogue, as far as it is trained on."""

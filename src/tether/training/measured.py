@@ -13,6 +13,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
+from tether.anchors.drift import FIRST_TOKENS
 from tether.anchors.layered import Mean
 from tether.anchors.moments import input_moments
 from tether.training.geometry import CPU, Geometry
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-    from tether.anchors.anchors import AnchorSet
+    from tether.anchors.anchors import Anchor, AnchorSet
     from tether.anchors.moments import Moments
 
 MOMENT_TOKENS = 8_000  # of the domain, and of each anchor group
@@ -84,7 +85,11 @@ class Measured:
 
 
 def measure(
-    model: PreTrainedModel, rows: Sequence[Sequence[int]], anchors: AnchorSet, folder: Path
+    model: PreTrainedModel,
+    rows: Sequence[Sequence[int]],
+    anchors: AnchorSet,
+    folder: Path,
+    beginnings: float = 0.0,
 ) -> Measured:
     """The base's inputs on the domain and on the anchors.
 
@@ -94,8 +99,9 @@ def measure(
             as make ``MOMENT_TOKENS`` tokens.
         anchors: Their train split is read.
         folder: Where the moments are to lie; those that lie there already are not measured again.
+        beginnings: As ``group_moments``.
     """
-    groups = {group: partial(group_moments, model, anchors, group) for group in anchors.groups}
+    groups = {group: partial(group_moments, model, anchors, group, beginnings) for group in anchors.groups}
     return Measured.of(folder, partial(_moments, model, rows, "the domain"), groups, model.device)
 
 
@@ -104,20 +110,39 @@ def anchor_moments(model: PreTrainedModel, anchors: AnchorSet) -> Mean:
     return Mean([group_moments(model, anchors, group) for group in anchors.groups])
 
 
-def group_moments(model: PreTrainedModel, anchors: AnchorSet, group: str) -> Moments:
-    """The same of one group."""
+def group_moments(model: PreTrainedModel, anchors: AnchorSet, group: str, beginnings: float = 0.0) -> Moments:
+    """The same of one group.
+
+    Args:
+        model: The model.
+        anchors: The anchors.
+        group: One of theirs.
+        beginnings: Share, below 1, of where answers begin alone; the rest is of all tokens alike.
+    """
     chosen = [anchors.anchors[index] for index in anchors.indices(group, "train")]
+    counts = [_counts(anchor) for anchor in chosen]
+    every, first = (sum(len(one[kind]) for one in counts) for kind in (0, 1))
+    more = beginnings / (1 - beginnings) * every / first
+    weights = [
+        [(place in one[0]) + more * (place in one[1]) for place in range(one[0].stop)] for one in counts
+    ]
     rows = [[*anchor.prompt_ids, *anchor.answer_ids] for anchor in chosen]
-    return _moments(model, rows, f"{group} anchors", [anchor.opening for anchor in chosen])
+    return _moments(model, rows, f"{group} anchors", weights)
+
+
+def _counts(anchor: Anchor) -> tuple[range, range]:
+    """Places of an anchor's tokens that count, and of those at which its answer's first ones are told."""
+    told, tokens = len(anchor.prompt_ids) - 1, len(anchor.answer_ids)
+    return range(anchor.opening, told + 1 + tokens), range(told, told + min(tokens, FIRST_TOKENS))
 
 
 def _moments(
-    model: PreTrainedModel, rows: Sequence[Sequence[int]], what: str, openings: Sequence[int] = ()
+    model: PreTrainedModel, rows: Sequence[Sequence[int]], what: str, weights: Sequence[Sequence[float]] = ()
 ) -> Moments:
-    """Of rows by lot, without their openings."""
-    texts = list(zip(rows, openings or [0] * len(rows), strict=True))
+    """Of rows by lot."""
+    texts = list(zip(rows, weights or [[1.0] * len(row) for row in rows], strict=True))
     shuffled = random.Random(0).sample(texts, len(texts))
-    before = accumulate((len(row) - opening for row, opening in shuffled), initial=0)
+    before = accumulate((sum(weight > 0 for weight in row) for _, row in shuffled), initial=0)
     drawn = [text for text, tokens in zip(shuffled, before, strict=False) if tokens < MOMENT_TOKENS]
-    chosen, passed_over = zip(*drawn, strict=True)
-    return input_moments(model, linear_layers(model), chosen, f"Inputs on {what}", passed_over)
+    chosen, counted = zip(*drawn, strict=True)
+    return input_moments(model, linear_layers(model), chosen, f"Inputs on {what}", counted)
