@@ -120,20 +120,22 @@ def group_moments(model: PreTrainedModel, anchors: AnchorSet, group: str, beginn
         beginnings: Share, below 1, of where answers begin alone; the rest is of all tokens alike.
     """
     chosen = [anchors.anchors[index] for index in anchors.indices(group, "train")]
-    counts = [_counts(anchor) for anchor in chosen]
-    every, first = (sum(len(one[kind]) for one in counts) for kind in (0, 1))
-    more = beginnings / (1 - beginnings) * every / first
-    weights = [
-        [(place in one[0]) + more * (place in one[1]) for place in range(one[0].stop)] for one in counts
-    ]
     rows = [[*anchor.prompt_ids, *anchor.answer_ids] for anchor in chosen]
-    return _moments(model, rows, f"{group} anchors", weights)
+    return _moments(model, rows, f"{group} anchors", _weights(chosen, beginnings))
 
 
-def _counts(anchor: Anchor) -> tuple[range, range]:
-    """Places of an anchor's tokens that count, and of those at which its answer's first ones are told."""
-    told, tokens = len(anchor.prompt_ids) - 1, len(anchor.answer_ids)
-    return range(anchor.opening, told + 1 + tokens), range(told, told + min(tokens, FIRST_TOKENS))
+def _weights(anchors: Sequence[Anchor], beginnings: float) -> list[list[float]]:
+    """How much each token counts: what the domain opens with too nothing, where answers begin the most."""
+    weights = [
+        [0.0] * anchor.opening + [1.0] * (len(anchor.prompt_ids) + len(anchor.answer_ids) - anchor.opening)
+        for anchor in anchors
+    ]
+    begun = [min(len(anchor.answer_ids), FIRST_TOKENS) for anchor in anchors]
+    more = beginnings / (1 - beginnings) * sum(map(sum, weights)) / sum(begun)
+    for row, anchor, tokens in zip(weights, anchors, begun, strict=True):
+        told = len(anchor.prompt_ids) - 1  # which predicts the answer's first token
+        row[told : told + tokens] = [weight + more for weight in row[told : told + tokens]]
+    return weights
 
 
 def _moments(
