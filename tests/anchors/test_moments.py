@@ -49,18 +49,21 @@ def test_what_is_passed_over_is_read_but_does_not_count(base: Base, monkeypatch:
     assert torch.allclose(two[name], whole[name], atol=1e-6), "of the second text nothing counts"
 
 
-def test_an_opening_that_does_not_count_is_read_once(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("counts", [0.0, 1.0, 2.5])
+def test_what_all_texts_begin_with_is_read_once_and_counts_as_often_as_it_stands_there(
+    base: Base, monkeypatch: pytest.MonkeyPatch, counts: float
+) -> None:
     monkeypatch.setattr(module, "MASSIVE", 1e9)  # nothing is scaled down
     model = bases.load_model(base, torch.float32)
     layers = linear_layers(model)
     opened = [[*range(40, 60), *row] for row in ROWS]
-    weights = [[0.0] * 20 + [1.0] * len(row) for row in ROWS]
+    weights = [[0.0] * 5 + [counts] * 15 + [1.0] * len(row) for row in ROWS]
     found = input_moments(model, layers, opened, label="", weights=weights)
     alone = [
         input_moments(model, layers, [row], label="", weights=[counted])
         for row, counted in zip(opened, weights, strict=True)
     ]
-    sizes = [len(row) for row in ROWS]
+    sizes = [sum(row) for row in weights]
     for name in ("model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj"):
         total = sum(size * one[name] for size, one in zip(sizes, alone, strict=True))
         assert torch.allclose(found[name], total / sum(sizes), atol=1e-5)

@@ -18,7 +18,7 @@ from tether.anchors import sketch
 from tether.attention import grouped
 from tether.passes import pass_sizes
 from tether.progress import task
-from tether.reading import Opening, batches_by_length, pad
+from tether.reading import Opening, batches_by_length, pad, shared_length
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,16 +55,16 @@ def input_moments(
         One moment a layer that took part; layers that share an input share its tensor.
     """
     counts = [torch.tensor(one) for one in weights] or [torch.ones(len(row)) for row in rows]
-    with grouped(model):
-        # Before anything is gathered: what counts nowhere, and all begin with.
-        opening = Opening(model, rows, longest=min(int((one.cumsum(0) == 0).sum()) for one in counts))
+    with grouped(model), gathering(layers) as gatherer, task(label, len(rows)) as progress:
+        # What all begin with is read once, and counts as often as it stands there.
+        gatherer.weights = torch.stack([one[: shared_length(rows)] for one in counts]).sum(0, keepdim=True)
+        opening = Opening(model, rows)
         own = [row[opening.length :] for row in rows]
-        with gathering(layers) as gatherer, task(label, len(rows)) as progress:
-            for batch in batches_by_length([len(row) for row in own], pass_sizes(model.device)):
-                counted = [counts[index][opening.length :] for index in batch]
-                gatherer.weights = pad_sequence(counted, batch_first=True).to(model.device)
-                opening.states(*pad([own[index] for index in batch], 0))
-                progress.advance(len(batch))
+        for batch in batches_by_length([len(row) for row in own], pass_sizes(model.device)):
+            counted = [counts[index][opening.length :] for index in batch]
+            gatherer.weights = pad_sequence(counted, batch_first=True)
+            opening.states(*pad([own[index] for index in batch], 0))
+            progress.advance(len(batch))
     return gatherer.moments()
 
 
