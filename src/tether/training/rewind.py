@@ -42,7 +42,7 @@ LEAST_PULL, MOST_PULL = 0.01, 100.0
 PULLED = 0.75  # of the path is the pull's, the rest the scale's
 PLACES = 64  # of the path, from the whole update to none
 FARTHEST = 16  # places to go on at once where nothing that fits is known yet
-NEAR = math.log(0.95)  # what fits and uses so much of its budget ends the search
+NEAR = math.log(0.9)  # what fits and uses so much of its budget ends the search
 HELD = 0.8  # of its budget: beyond it a group takes part in the pull, so that what just fits does so still
 # Certify's prompts are others than select's, and drift is skewed: with this many half intervals, nine in ten
 # of what just fits here fit there (at the shipped anchors' numbers; simulated in the tests).
