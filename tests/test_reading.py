@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import MistralConfig, MistralForCausalLM
+from transformers import MambaConfig, MambaForCausalLM, MistralConfig, MistralForCausalLM
 from transformers.cache_utils import DynamicCache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -145,6 +145,16 @@ def sliding(live: LocalModel) -> LocalModel:
     )
     torch.manual_seed(0)
     return LocalModel(MistralForCausalLM(config).eval(), live.tokenizer, "sliding")
+
+
+def test_what_a_recurrent_model_reads_it_reads_whole() -> None:
+    config = MambaConfig(vocab_size=64, hidden_size=32, num_hidden_layers=2, state_size=4)
+    model = MambaForCausalLM(config).eval()
+    ids = torch.tensor([[1, 2, 3, 4, 5], [1, 2, 3, 7, 8]])
+    opening = Opening(model, ids.tolist())
+    assert opening.length == 0
+    alone = torch.cat([model.backbone(row[None]).last_hidden_state for row in ids])
+    assert torch.allclose(opening.states(ids, torch.ones_like(ids)), alone, atol=1e-5)
 
 
 def test_a_sliding_window_gives_what_each_prompt_alone_gives(
