@@ -29,6 +29,10 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "tether": ("tether", {"rewinding": False}),
     "tether-192": ("tether", {"rewinding": False, "anchor_tokens": 192}),
     "tether-no-looks": ("tether", {"rewinding": False, "anchor_every": 0}),
+    "tether-fewer-looks": (
+        "tether",
+        {"rewinding": False, "anchor_every": 8, "anchor_tokens": 192, "beginnings": 0.5},
+    ),
     "tether-trained-a": ("tether", {"rewinding": False, "train_a": True}),
 }
 """What is measured beside TRL's: a method, and its options."""
