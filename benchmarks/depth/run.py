@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from tether import bases, stages
 from tether.config import Training
 from tether.environment import environment
 from tether.files import read_json, write_json
+from tether.inspection.energy import block_of
 from tether.methods.run import Run
 from tether.sources import load_training
 from tether.training.measured import measure
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 THIRDS = ("first", "middle", "last")
 TIMES = 4.0
-_BLOCK = re.compile(r"\.(\d+)\.")
 
 Pulls = tuple[float, float, float]
 
@@ -89,22 +88,16 @@ def look(arguments: argparse.Namespace, adapter: Path, wanted: list[Pulls], file
     tuned = bases.put_lora(model, adapter)
     bases.to_bfloat16(tuned)
     update, loss = AdapterUpdate(tuned), DialogueLoss(run.renderer, run.select)
-    blocks = 1 + max(map(block, geometry.domain))
+    blocks = {name: block_of(name) or 0 for name in geometry.domain}
+    thirds = {name: 3 * block // (1 + max(blocks.values())) for name, block in blocks.items()}
     for pulls in wanted:
 
         def shape(name: str, rows: torch.Tensor, pulls: Pulls = pulls) -> torch.Tensor:
-            return geometry.held(name, rows, pulls[3 * block(name) // blocks])
+            return geometry.held(name, rows, pulls[thirds[name]])
 
         with update.scaled(1.0, shape):
             drift = {group: reference.drift(tuned, group, "select").drift for group in run.anchors.groups}
             write_json(files[pulls], {"pulls": pulls, "loss": loss(run.live(tuned)), "drift": drift})
-
-
-def block(name: str) -> int:
-    """A layer's decoder block."""
-    found = _BLOCK.search(name)
-    assert found, name
-    return int(found[1])
 
 
 def table(found: list[dict[str, Any]]) -> str:

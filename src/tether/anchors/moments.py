@@ -57,7 +57,8 @@ def input_moments(
     counts = [torch.tensor(one) for one in weights] or [torch.ones(len(row)) for row in rows]
     with grouped(model), gathering(layers) as gatherer, task(label, len(rows)) as progress:
         # What all begin with is read once, and counts as often as it stands there.
-        gatherer.weights = torch.stack([one[: shared_length(rows)] for one in counts]).sum(0, keepdim=True)
+        shared = shared_length(rows)
+        gatherer.weights = torch.stack([one[:shared] for one in counts]).sum(0, keepdim=True)
         opening = Opening(model, rows)
         own = [row[opening.length :] for row in rows]
         for batch in batches_by_length([len(row) for row in own], pass_sizes(model.device)):

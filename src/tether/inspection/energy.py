@@ -86,9 +86,14 @@ def place(layer: Layer, moment: torch.Tensor | None) -> Place:
         layer: The weight and its update.
         moment: C of its inputs, as kept (anchors/sketch.py); None where there is none.
     """
-    found = _BLOCK.search(layer.name)
     projection = layer.name.rpartition(".")[2].removesuffix("_proj")
-    return Place(layer.name, int(found[1]) if found else None, projection, energy(layer, moment))
+    return Place(layer.name, block_of(layer.name), projection, energy(layer, moment))
+
+
+def block_of(name: str) -> int | None:
+    """Number of the decoder block that a weight sits in, from 0; None outside of the blocks."""
+    found = _BLOCK.search(name)
+    return int(found[1]) if found else None
 
 
 @torch.no_grad()
