@@ -11,6 +11,8 @@ from tether.anchors import sketch
 from tether.chatdata.chats import split_select
 from tether.errors import UserError
 from tether.files import read_json
+from tether.inspection.energy import typical
+from tether.inspection.inspect import inspect
 from tether.methods import find
 from tether.methods.holding import BUDGET, budgets
 from tether.methods.run import Run
@@ -84,6 +86,19 @@ def test_of_a_base_with_wide_layers_sketches_hold_it(
     assert all(told["drift"] < 0.02 for told in certificate.values())
 
 
+@pytest.mark.usefixtures("anchors")
+def test_a_penalty_keeps_the_layers_outputs_on_anchors_nearer_to_the_base_s(
+    base: Base, hotels: list[Chat], quick: Training, tmp_path: Path
+) -> None:
+    disturbed = {}
+    for strength in (0.0, 1e4):
+        run = Run(base, *split_select(hotels), tmp_path / str(strength), quick)
+        options = {"penalty": strength, "learning_rate": 1e-2, "anchor_every": 0, "rewinding": False}
+        tuned = find("tether")(run, options)
+        disturbed[strength] = typical(inspect(base, tuned.folder).places).disturbance
+    assert 0 < disturbed[1e4] < 0.5 * disturbed[0.0]
+
+
 def test_a_budget_that_holds_nothing_is_refused(
     base: Base, anchors: AnchorSet, hotels: list[Chat], quick: Training, tmp_path: Path
 ) -> None:
@@ -95,6 +110,8 @@ def test_a_budget_that_holds_nothing_is_refused(
         find("tether")(run, {"training_budget": {"hotels": 0.01}})
     with pytest.raises(UserError, match="budget of safety: a budget of 0 allows no step"):
         find("tether")(run, {"budget": {"safety": 0.0}})
+    with pytest.raises(UserError, match="penalty: .*A that the geometry has laid and that stays"):
+        find("tether")(run, {"penalty": 1.0, "train_a": True})
     with pytest.raises(UserError, match="stop_every: .*looks at anchors"):
         find("tether")(run, {"stop_every": 2, "anchor_every": 0})
 

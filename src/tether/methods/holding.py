@@ -11,6 +11,7 @@ from tether.errors import UserError, did_you_mean
 from tether.training.anchored import LONGEST, Anchoring, Constraint
 from tether.training.budget import check_allowed
 from tether.training.filters import Filters, filters
+from tether.training.output_penalty import OutputPenalty
 from tether.training.shaping import Shaping
 from tether.training.starts import Laid, left_free
 from tether.training.stepback import StepBack
@@ -59,24 +60,26 @@ class Shaped:
     Attributes:
         measured: The base's inputs on the domain and on anchors; None where they are not measured.
         laid: What lays a LoRA's A before the first step, where there is one to lay.
+        penalties: What is penalised on the anchors' inputs, once A is laid.
         shaping: What shapes the steps, where they are shaped.
         preparing: Seconds that it took until the training began.
     """
 
     measured: Measured | None
     laid: list[Laid]
+    penalties: list[OutputPenalty]
     shaping: list[Shaping]
     preparing: float
 
     @property
     def callbacks(self) -> list[Any]:
         """For the trainer."""
-        return [*self.laid, *self.shaping]
+        return [*self.laid, *self.penalties, *self.shaping]
 
     @property
     def seconds(self) -> float:
         """Seconds outside the steps, once A is laid."""
-        return self.preparing + sum(one.seconds for one in self.laid)
+        return self.preparing + sum(one.seconds for one in (*self.laid, *self.penalties))
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ class Holding:
         geometry: Whether the inputs' moments are measured at all, for steps and rewind.
         beginnings: Share of where answers begin, their first five tokens, in the moments of anchors' inputs;
             the rest is of all their tokens alike.
+        penalty: What a LoRA whose A stays pays for what it adds to the layers' outputs on anchors.
         first_tokens: How much the first five tokens of an anchor's answer count in the loss.
         eigenbasis: Whether steps that are shaped are made in the eigenbasis of the domain's inputs.
         white: Whether a LoRA's A is laid into rows whose answers to the domain are white.
@@ -111,6 +115,7 @@ class Holding:
     rewinding: bool = True
     geometry: bool = True
     beginnings: float = 0.0
+    penalty: float = 0.0
     first_tokens: float = 1.0
     eigenbasis: bool = True
     white: bool = True
@@ -130,6 +135,12 @@ class Holding:
                 "a step back filters a LoRA by the geometry, as far as the anchors have drifted",
                 where="step_back_every",
                 fix="leave it out, or leave geometry, anchor_every and parametrisation as they are",
+            )
+        if self.penalty and not (self._lays(parametrisation) and not self.train_a):
+            raise UserError(
+                "the penalty is found once, of a LoRA's A that the geometry has laid and that stays",
+                where="penalty",
+                fix="leave it out, or leave geometry, pull, train_a and parametrisation as they are",
             )
         if self.stop_every and not self.anchor_every:
             raise UserError(
@@ -164,7 +175,7 @@ class Holding:
         measured = run.measured(model, heeded, self.beginnings) if self.geometry else None
         laid = self._start(measured, parametrisation)
         shaping = self._shaping(measured, parametrisation, run.out / "checkpoints" / "filters")
-        return Shaped(measured, laid, shaping, time.perf_counter() - started)
+        return Shaped(measured, laid, self._penalties(measured), shaping, time.perf_counter() - started)
 
     def steps_back(self, budget: Budget, limits: Limits, measured: Measured | None) -> list[StepBack]:
         """What makes small rewinds while it trains, where asked."""
@@ -188,12 +199,22 @@ class Holding:
             held.reference.anchors, held, every, tokens, longest=LONGEST, first_tokens=self.first_tokens
         )
 
+    def _lays(self, parametrisation: str) -> bool:
+        """Whether there is an A to lay, and the geometry is to be heeded."""
+        return self.geometry and bool(self.pull) and parametrisation == "lora"
+
     def _start(self, measured: Measured | None, parametrisation: str) -> list[Laid]:
-        """What lays a LoRA's A, where there is one and the geometry is to be heeded."""
-        if measured is None or not self.pull or parametrisation != "lora":
+        """What lays a LoRA's A, where one is laid."""
+        if measured is None or not self._lays(parametrisation):
             return []
         directions = partial(left_free, measured.geometry(), self.pull, white=self.white)
         return [Laid(directions, stays=not self.train_a)]
+
+    def _penalties(self, measured: Measured | None) -> list[OutputPenalty]:
+        """What is penalised, where asked."""
+        if measured is None or not self.penalty:
+            return []
+        return [OutputPenalty(self.penalty, measured.geometry().anchors)]
 
     def _shaping(self, measured: Measured | None, parametrisation: str, folder: Path) -> list[Shaping]:
         """What shapes the steps, where they are; its filters lie in this folder, as large as the model."""

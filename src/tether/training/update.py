@@ -80,13 +80,26 @@ def input_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return factors or {name: layer.weight for name, layer in linear_layers(model).items()}
 
 
+def lora_products(model: torch.nn.Module) -> dict[str, tuple[torch.Tensor, torch.Tensor, float]]:
+    """A, B and s of each layer's update s B A, by the names of the base's layers."""
+    return {
+        name: (layer.lora_A[adapter].weight, layer.lora_B[adapter].weight, layer.scaling[adapter])
+        for name, layer, adapter in _adapted(model)
+    }
+
+
 def _factors(model: torch.nn.Module, factor: str) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, layer, adapter in _adapted(model):
+        yield name, getattr(layer, factor)[adapter].weight
+
+
+def _adapted(model: torch.nn.Module) -> Iterator[tuple[str, LoraLayer, str]]:
     # peft's LoRA layers are modules all, but their common class does not say so.
     for name, layer in model.named_modules():
         if isinstance(layer, LoraLayer):
             for adapter in layer.active_adapters:
                 _check_linear(name, layer, adapter)
-                yield name.removeprefix(PEFT_PREFIX), getattr(layer, factor)[adapter].weight
+                yield name.removeprefix(PEFT_PREFIX), layer, adapter
 
 
 def _check_linear(name: str, layer: LoraLayer, adapter: str) -> None:
