@@ -39,14 +39,14 @@ def moments(model: torch.nn.Module, wide: bool) -> dict[str, torch.Tensor]:
 
 
 def penalty(model: torch.nn.Module, anchors: Layers) -> torch.Tensor:
-    """Its definition: the mean over layers of tr(dW C dW^T) / tr(W C W^T)."""
+    """Its definition: the sum over layers of tr(dW C dW^T) / tr(W C W^T)."""
     base, shares = linear_layers(model), []
     for name, (first, second, scale) in lora_products(model).items():
         if name in anchors:
             inputs, update = opened(anchors[name], torch.float32).dense(), scale * second @ first
             weight = base[name].weight
             shares.append((update @ inputs * update).sum() / (weight @ inputs * weight).sum())
-    return torch.stack(shares).mean()
+    return torch.stack(shares).sum()
 
 
 @pytest.mark.parametrize("wide", [False, True])

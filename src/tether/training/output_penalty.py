@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 class OutputPenalty(TrainerCallback):
-    """Adds the penalty's gradient, the mean over layers, to each step's, after clipping.
+    """Adds the gradient of the penalty, all layers' together, to each step's, after clipping.
 
     Args:
-        strength: Of the penalty, which is a share: at 1 an update that adds as much to every layer's outputs
-            as the base gives there costs 1 nat.
+        strength: Of the penalty: at 1 an update that adds as much to one layer's outputs as the base gives
+            there costs 1 nat per token.
         anchors: The second moments of the layers' inputs on anchors.
 
     Attributes:
@@ -51,12 +51,12 @@ class OutputPenalty(TrainerCallback):
         """Pull every B that has a gradient."""
         for weight, form in self._forms:
             if weight.grad is not None:
-                weight.grad.addmm_(weight, form, alpha=2 * self._strength / len(self._forms))
+                weight.grad.addmm_(weight, form, alpha=2 * self._strength)
 
 
 @torch.no_grad()
 def output_forms(model: torch.nn.Module, anchors: Layers) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """By layer whose inputs were seen its B, (rows, rank), and F, (rank, rank): tr(B F B^T) is its penalty."""
+    """B, (rows, rank), of each layer whose inputs were seen, and F, (rank, rank); its penalty is tr(B F B^T)."""
     layers = linear_layers(model)
     for name, (first, second, scale) in lora_products(model).items():
         if name in anchors:
