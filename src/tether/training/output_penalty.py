@@ -56,7 +56,7 @@ class OutputPenalty(TrainerCallback):
 
 @torch.no_grad()
 def output_forms(model: torch.nn.Module, anchors: Layers) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """B, (rows, rank), of each layer whose inputs were seen, and F, (rank, rank); its penalty is tr(B F B^T)."""
+    """By layer whose inputs were seen B, (rows, rank), and F, (rank, rank): the penalty is tr(B F B^T)."""
     layers = linear_layers(model)
     for name, (first, second, scale) in lora_products(model).items():
         if name in anchors:
