@@ -79,7 +79,8 @@ class Shaped:
     @property
     def seconds(self) -> float:
         """Seconds outside the steps, once A is laid."""
-        return self.preparing + sum(one.seconds for one in (*self.laid, *self.penalties))
+        begun = [one.seconds for one in self.laid] + [one.seconds for one in self.penalties]
+        return self.preparing + sum(begun)
 
 
 @dataclass(frozen=True)

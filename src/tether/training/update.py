@@ -82,8 +82,9 @@ def input_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def lora_products(model: torch.nn.Module) -> dict[str, tuple[torch.Tensor, torch.Tensor, float]]:
     """A, B and s of each layer's update s B A, by the names of the base's layers."""
+    firsts, seconds = dict(_factors(model, "lora_A")), dict(_factors(model, "lora_B"))
     return {
-        name: (layer.lora_A[adapter].weight, layer.lora_B[adapter].weight, layer.scaling[adapter])
+        name: (firsts[name], seconds[name], layer.scaling[adapter])
         for name, layer, adapter in _adapted(model)
     }
 
