@@ -93,7 +93,7 @@ class Holding:
             leaves less to the rewind, which takes more skill than their pull does.
         pull: How strongly the geometry turns A, or each step, away from what anchors use; 0 does not.
         anchor_every: Steps between looks at anchors; 0 looks at none.
-        anchor_tokens: Tokens of a look.
+        anchor_tokens: Tokens of a look at the most, but for one anchor of each group, which is always read.
         rewinding: Whether the update is rewound until it fits.
         geometry: Whether the inputs' moments are measured at all, for steps and rewind.
         beginnings: Share of where answers begin, their first five tokens, in the moments of anchors' inputs;
