@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-LARGEST_STEP = (
-    1.0  # bounds one update's relative excess, so that a single noisy batch cannot throw the multiplier
-)
+LARGEST_STEP = 1.0  # of one update's relative excess: no single noisy batch throws the multiplier
 # At a rate of 2e-3 drift stayed at 0.1 while a multiplier climbed from 3 to 1000 (benchmarks/first-study):
 # what is left there is the steps' own noise, which a larger multiplier feeds. The rewind sees to the rest.
 SMALLEST, LARGEST = 1e-2, 5.0
