@@ -12,14 +12,12 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from run import KINDS, WARM_UP, measure
+from run import KINDS, WARM_UP, in_a_process, measure
 from torch.profiler import ProfilerActivity, profile
 from transformers import TrainerCallback
 from transformers.trainer import DEFAULT_CALLBACKS
@@ -45,19 +43,13 @@ def main() -> None:
         measure(arguments.kind, arguments.base, arguments.data, arguments.steps)
         print(counted.peak)
         return
-    peaks = {kind: _in_a_process(kind, arguments) for kind in dict.fromkeys(["lora", *arguments.kinds])}
+    kinds = dict.fromkeys(["lora", *arguments.kinds])
+    peaks = {kind: in_a_process(__file__, kind, arguments) for kind in kinds}
     ratios = {kind: peak / peaks["lora"] for kind, peak in peaks.items()}
     found = {"environment": environment(), "steps": arguments.steps, "bytes": peaks, "ratios": ratios}
     print(json.dumps(found, indent=2))
     if arguments.out:
         write_json(arguments.out, found)
-
-
-def _in_a_process(kind: str, arguments: argparse.Namespace) -> int:
-    options = ["--base", arguments.base, "--data", arguments.data, "--steps", str(arguments.steps)]
-    command = [sys.executable, __file__, "--kind", kind, *options]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return int(done.stdout.strip().splitlines()[-1])
 
 
 class Allocations(TrainerCallback):

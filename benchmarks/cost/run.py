@@ -54,7 +54,9 @@ def main() -> None:
         print(json.dumps(measure(arguments.kind, arguments.base, arguments.data, arguments.steps)))
         return
     kinds = dict.fromkeys(["lora", *arguments.kinds])  # plain LoRA is what all are told against
-    rounds = [{kind: _in_a_process(kind, arguments) for kind in kinds} for _ in range(arguments.rounds)]
+    rounds = [
+        {kind: in_a_process(__file__, kind, arguments) for kind in kinds} for _ in range(arguments.rounds)
+    ]
     found = {
         "environment": environment(),
         "steps": arguments.steps,
@@ -67,11 +69,12 @@ def main() -> None:
         arguments.out.write_text(text + "\n", encoding="utf-8")
 
 
-def _in_a_process(kind: str, arguments: argparse.Namespace) -> dict[str, Any]:
+def in_a_process(script: str, kind: str, arguments: argparse.Namespace) -> Any:
+    """What a script prints last of one kind, as JSON, from a process of its own."""
     options = ["--base", arguments.base, "--data", arguments.data, "--steps", str(arguments.steps)]
-    command = [sys.executable, __file__, "--kind", kind, *options]
+    command = [sys.executable, script, "--kind", kind, *options]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    found = json.loads(done.stdout.strip().splitlines()[-1])
     print(kind, found, file=sys.stderr, flush=True)
     return found
 
