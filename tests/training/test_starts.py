@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from peft.helpers import disable_input_dtype_casting
 
 from tether import bases
 from tether.training.geometry import Geometry
@@ -87,3 +88,18 @@ def test_a_run_that_goes_on_keeps_the_a_of_its_checkpoint(lora: torch.nn.Module)
     for name, weight in input_weights(lora).items():
         assert torch.equal(weight, before[name])
         assert not weight.requires_grad
+
+
+def test_an_a_that_stays_is_held_in_the_precision_that_it_computes_in(base: Base) -> None:
+    torch.manual_seed(0)
+    model: torch.nn.Module = get_peft_model(bases.load_model(base, torch.bfloat16), LoraConfig(r=RANK))
+    for name, weight in model.named_parameters():
+        if ".lora_" in name:
+            torch.nn.init.normal_(weight)
+    ids = torch.arange(5, 25)[None]
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad(), disable_input_dtype_casting(model):
+        before = model(input_ids=ids).logits
+        begin(Laid(lambda _: {}), model)
+        after = model(input_ids=ids).logits
+    assert {weight.dtype for weight in input_weights(model).values()} == {torch.bfloat16}
+    assert torch.equal(before, after)

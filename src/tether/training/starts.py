@@ -43,13 +43,17 @@ class Laid(TrainerCallback):
         self._directions, self._stays, self.seconds = directions, stays, 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Lay A, unless it comes from a checkpoint; where it stays, freeze it."""
+        """Lay A, unless it comes from a checkpoint; where it stays, freeze it.
+
+        One that stays is held in the base's precision, which autocast computes in: the same products, without
+        a copy of each in float32 beside the one that the backward pass keeps.
+        """
         started, model = time.perf_counter(), kwargs["model"]
         if state.global_step == 0:
             lay(model, self._of_base)
         if self._stays:
             for weight in input_weights(model).values():
-                weight.requires_grad_(False)
+                weight.requires_grad_(False).data = weight.to(model.dtype)
         self.seconds += time.perf_counter() - started
 
     def _of_base(self, model: Any) -> Mapping[str, torch.Tensor]:
