@@ -19,12 +19,11 @@ from tether import bases, stages
 from tether.config import Training
 from tether.environment import environment
 from tether.files import read_json, write_json
-from tether.inspection.energy import block_of
 from tether.methods.run import Run
 from tether.sources import load_training
 from tether.training.measured import measure
 from tether.training.rewind import DialogueLoss
-from tether.training.update import AdapterUpdate
+from tether.training.update import AdapterUpdate, block_of
 
 if TYPE_CHECKING:
     import torch
