@@ -51,7 +51,7 @@ def later_layers(model: torch.nn.Module, spared: float) -> dict[str, torch.nn.Li
     """
     layers = linear_layers(model)
     blocks = {name: block for name in layers if (block := block_of(name)) is not None}
-    first = round(spared * (1 + max(blocks.values(), default=0)))
+    first = round(spared * (1 + max(blocks.values(), default=-1)))
     return {name: layers[name] for name in blocks if blocks[name] >= first} if first else layers
 
 
@@ -63,7 +63,7 @@ def lora_targets(model: torch.nn.Module, spared: float = 0.0) -> str | list[str]
     """
     stacked = [name for name, weight in model.named_parameters() if ".experts." in name and weight.ndim == 3]
     layers = later_layers(model, spared)
-    if spared:
+    if len(layers) < len(linear_layers(model)):
         return sorted(name for name in layers if not stacked or "attn" in name)
     if not stacked:
         return "all-linear"
