@@ -151,7 +151,7 @@ def test_all_weights_end_in_the_precision_in_which_the_base_was_given_out(
 
 @pytest.mark.parametrize(("spared", "first"), [(0.2, 0), (1 / 3, 1), (0.5, 1), (0.6, 1)])
 def test_the_first_blocks_may_be_spared(base: Base, spared: float, first: int) -> None:
-    """Of two, by a share to the nearest block; what is no block's is not adapted either, once one is spared."""
+    """Of two, to the nearest block; what is no block's is not adapted either, once one is spared."""
     model = bases.load_model(base, torch.float32)
     kept = {block_of(name) for name in later_layers(model, spared)}
     assert kept == ({1} if first else {0, 1, None})
