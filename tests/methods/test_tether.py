@@ -17,7 +17,7 @@ from tether.methods import find
 from tether.methods.holding import BUDGET, budgets
 from tether.methods.run import Run
 from tether.methods.tuned import read_record
-from tether.training.update import block_of, input_weights, linear_layers
+from tether.training.update import linear_layers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,19 +97,6 @@ def test_a_penalty_keeps_the_layers_outputs_on_anchors_nearer_to_the_base_s(
         tuned = find("tether")(run, options)
         disturbed[strength] = typical(inspect(base, tuned.folder).places).disturbance
     assert 0 < disturbed[1e3] < 0.5 * disturbed[0.0]
-
-
-@pytest.mark.usefixtures("anchors")
-@pytest.mark.parametrize("options", [{}, {"penalty": 1.0, "anchor_every": 0}, {"train_a": True}], ids=str)
-def test_spared_blocks_stay_the_base_s(
-    base: Base, hotels: list[Chat], quick: Training, tmp_path: Path, options: dict[str, Any]
-) -> None:
-    run = Run(base, *split_select(hotels), tmp_path / "run", quick)
-    tuned = find("tether")(run, {"learning_rate": 1e-2, "spared": 0.5, **options})
-    model = bases.put_lora(bases.load_model(base), tuned.folder)
-    assert {block_of(name) for name in input_weights(model)} == {1}
-    moved = {place.block for place in inspect(base, tuned.folder).places if place.energy.update}
-    assert moved == {1}
 
 
 def test_a_budget_that_holds_nothing_is_refused(

@@ -9,7 +9,7 @@ from tether import bases
 from tether.anchors import moments as module
 from tether.anchors.moments import input_moments
 from tether.training.measured import group_moments
-from tether.training.update import block_of, linear_layers
+from tether.training.update import linear_layers
 
 if TYPE_CHECKING:
     from tether.anchors.anchors import AnchorSet
@@ -33,10 +33,3 @@ def test_a_share_of_an_anchor_groups_moments_is_of_where_its_answers_begin(
         wanted = (1 - share) * even[name] + share * first[name]
         assert torch.allclose(found[name], wanted, atol=1e-5 * float(wanted.trace()))
         assert not torch.allclose(found[name], even[name], atol=1e-3 * float(wanted.trace()))
-
-
-def test_inputs_of_blocks_that_are_spared_are_not_gathered(base: Base, anchors: AnchorSet) -> None:
-    model = bases.load_model(base, torch.float32)
-    every, later = (group_moments(model, anchors, "safety", spared=share) for share in (0.0, 0.5))
-    assert {block_of(name) for name in later} == {1}
-    assert all(torch.equal(later[name], every[name]) for name in later)

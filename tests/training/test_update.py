@@ -13,10 +13,8 @@ from tether.errors import UserError
 from tether.training.update import (
     AdapterUpdate,
     WeightUpdate,
-    block_of,
     check_plain_lora,
     input_weights,
-    later_layers,
     linear_layers,
     lora_targets,
 )
@@ -147,16 +145,6 @@ def test_all_weights_end_in_the_precision_in_which_the_base_was_given_out(
     model = bases.load_model(base, torch.float32)
     WeightUpdate(model, given_out).trained()
     assert model.dtype == (given_out or torch.float32)
-
-
-@pytest.mark.parametrize(("spared", "first"), [(0.2, 0), (1 / 3, 1), (0.5, 1), (0.6, 1)])
-def test_the_first_blocks_may_be_spared(base: Base, spared: float, first: int) -> None:
-    """Of two, to the nearest block; what is no block's is not adapted either, once one is spared."""
-    model = bases.load_model(base, torch.float32)
-    kept = {block_of(name) for name in later_layers(model, spared)}
-    assert kept == ({1} if first else {0, 1, None})
-    adapted = get_peft_model(model, LoraConfig(r=2, target_modules=lora_targets(model, spared)))
-    assert {block_of(name) for name in input_weights(adapted)} == set(range(first, 2))
 
 
 def test_what_is_no_linear_layers_lora_is_refused(base: Base) -> None:

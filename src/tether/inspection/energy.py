@@ -8,19 +8,21 @@ directions: |dW|^2 tr(C) / width.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from tether.anchors.sketch import opened
-from tether.training.update import block_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from tether.anchors.sketch import Moment
     from tether.inspection.pair import Layer
+
+_BLOCK = re.compile(r"\.(\d+)\.")
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,12 @@ def place(layer: Layer, moment: torch.Tensor | None) -> Place:
     """
     projection = layer.name.rpartition(".")[2].removesuffix("_proj")
     return Place(layer.name, block_of(layer.name), projection, energy(layer, moment))
+
+
+def block_of(name: str) -> int | None:
+    """Number of the decoder block that a weight sits in, from 0; None outside of the blocks."""
+    found = _BLOCK.search(name)
+    return int(found[1]) if found else None
 
 
 @torch.no_grad()

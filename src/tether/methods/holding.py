@@ -98,7 +98,6 @@ class Holding:
         geometry: Whether the inputs' moments are measured at all, for steps and rewind.
         beginnings: Share of where answers begin, their first five tokens, in the moments of anchors' inputs;
             the rest is of all their tokens alike.
-        spared: Share of the blocks, the first ones, that a LoRA leaves as they are.
         penalty: What a LoRA whose A stays pays for what it adds to the layers' outputs on anchors.
         first_tokens: How much the first five tokens of an anchor's answer count in the loss.
         eigenbasis: Whether steps that are shaped are made in the eigenbasis of the domain's inputs.
@@ -117,7 +116,6 @@ class Holding:
     rewinding: bool = True
     geometry: bool = True
     beginnings: float = 0.0
-    spared: float = 0.0
     penalty: float = 0.0
     first_tokens: float = 1.0
     eigenbasis: bool = True
@@ -175,8 +173,7 @@ class Holding:
         """Measure the base's inputs, and say what is made of them."""
         started = time.perf_counter()
         heeded = self.heeded(run.anchors)
-        spared = self.spared if parametrisation == "lora" else 0.0
-        measured = run.measured(model, heeded, self.beginnings, spared) if self.geometry else None
+        measured = run.measured(model, heeded, self.beginnings) if self.geometry else None
         laid = self._start(measured, parametrisation)
         shaping = self._shaping(measured, parametrisation, run.out / "checkpoints" / "filters")
         return Shaped(measured, laid, self._penalties(measured), shaping, time.perf_counter() - started)

@@ -198,18 +198,15 @@ class Run:
         weighting: Weighting | None = None,
         trainer: Callable[..., Any] | None = None,
         beside: Sequence[Chat] = (),
-        spared: float = 0.0,
     ) -> tuple[PreTrainedModel, Cost, float]:
         """Train; returns the model, what it cost and the rate it was trained at.
 
         With an objective, from preferences; with a ``weighting``, by what the base thinks of rows; with an
         ``adapter``, that one instead of a LoRA of all linear layers; with a ``trainer``, by that one; with
-        chats ``beside`` the domain's, from these too; with a share of the blocks ``spared``, the LoRA is on
-        the later ones alone.
+        chats ``beside`` the domain's, from these too.
         """
         rate = learning_rate or OWN_RATES[parametrisation]
-        targets = lora_targets(model, spared)
-        lora = LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, task_type="CAUSAL_LM")
+        lora = LoraConfig(r=rank, lora_alpha=alpha, target_modules=lora_targets(model), task_type="CAUSAL_LM")
         tuned, cost = fit(
             model,
             self.tokenizer,
@@ -227,15 +224,12 @@ class Run:
         )
         return tuned, cost, rate
 
-    def measured(
-        self, model: PreTrainedModel, anchors: AnchorSet, beginnings: float, spared: float
-    ) -> Measured:
+    def measured(self, model: PreTrainedModel, anchors: AnchorSet, beginnings: float) -> Measured:
         """What ``model``, before training, reads of the domain and of these anchors.
 
         It lies with the checkpoints, so that a run that goes on need not measure again.
         """
-        folder = self.out / "checkpoints" / "measured"
-        return measure(model, self.texts(), anchors, folder, beginnings, spared)
+        return measure(model, self.texts(), anchors, self.out / "checkpoints" / "measured", beginnings)
 
     def texts(self) -> list[list[int]]:
         """Token ids of every training dialogue, as far as it is trained on."""

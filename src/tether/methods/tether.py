@@ -53,7 +53,6 @@ def tether(
     rewinding: bool = True,
     geometry: bool = True,
     beginnings: Annotated[float, Field(ge=0, lt=1)] = 0.0,
-    spared: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     penalty: Annotated[float, Field(ge=0)] = 0.0,
     stm: float | None = None,
     flow: bool = False,
@@ -80,7 +79,6 @@ def tether(
             rewinding=rewinding,
             geometry=geometry,
             beginnings=beginnings,
-            spared=spared,
             penalty=penalty,
             first_tokens=first_tokens,
             eigenbasis=eigenbasis,
@@ -130,7 +128,6 @@ def under_budget(
         callbacks=[*shaped.callbacks, *steps_back, *([stop] if holding.stop_every else [])],
         preferring=preferring,
         weighting=weighting,
-        spared=holding.spared,
     )
     if before is None:  # training computed in it too; the float32 was for the optimizer
         bases.to_bfloat16(tuned)

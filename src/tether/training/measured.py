@@ -18,7 +18,7 @@ from tether.anchors.layered import Mean
 from tether.anchors.moments import input_moments
 from tether.training.geometry import CPU, Geometry
 from tether.training.kept import Kept, keep
-from tether.training.update import later_layers
+from tether.training.update import linear_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -90,7 +90,6 @@ def measure(
     anchors: AnchorSet,
     folder: Path,
     beginnings: float = 0.0,
-    spared: float = 0.0,
 ) -> Measured:
     """The base's inputs on the domain and on the anchors.
 
@@ -101,13 +100,9 @@ def measure(
         anchors: Their train split is read.
         folder: Where the moments are to lie; those that lie there already are not measured again.
         beginnings: As ``group_moments``.
-        spared: As ``group_moments``.
     """
-    groups = {
-        group: partial(group_moments, model, anchors, group, beginnings, spared) for group in anchors.groups
-    }
-    domain = partial(_moments, model, rows, "the domain", spared=spared)
-    return Measured.of(folder, domain, groups, model.device)
+    groups = {group: partial(group_moments, model, anchors, group, beginnings) for group in anchors.groups}
+    return Measured.of(folder, partial(_moments, model, rows, "the domain"), groups, model.device)
 
 
 def anchor_moments(model: PreTrainedModel, anchors: AnchorSet) -> Mean:
@@ -115,9 +110,7 @@ def anchor_moments(model: PreTrainedModel, anchors: AnchorSet) -> Mean:
     return Mean([group_moments(model, anchors, group) for group in anchors.groups])
 
 
-def group_moments(
-    model: PreTrainedModel, anchors: AnchorSet, group: str, beginnings: float = 0.0, spared: float = 0.0
-) -> Moments:
+def group_moments(model: PreTrainedModel, anchors: AnchorSet, group: str, beginnings: float = 0.0) -> Moments:
     """The same of one group.
 
     Args:
@@ -125,11 +118,10 @@ def group_moments(
         anchors: The anchors.
         group: One of theirs.
         beginnings: Share, below 1, of where answers begin alone; the rest is of all tokens alike.
-        spared: Share of the blocks, the first ones, whose inputs are not wanted.
     """
     chosen = [anchors.anchors[index] for index in anchors.indices(group, "train")]
     rows = [[*anchor.prompt_ids, *anchor.answer_ids] for anchor in chosen]
-    return _moments(model, rows, f"{group} anchors", _weights(chosen, beginnings), spared)
+    return _moments(model, rows, f"{group} anchors", _weights(chosen, beginnings))
 
 
 def _weights(anchors: Sequence[Anchor], beginnings: float) -> list[list[float]]:
@@ -147,11 +139,7 @@ def _weights(anchors: Sequence[Anchor], beginnings: float) -> list[list[float]]:
 
 
 def _moments(
-    model: PreTrainedModel,
-    rows: Sequence[Sequence[int]],
-    what: str,
-    weights: Sequence[Sequence[float]] = (),
-    spared: float = 0.0,
+    model: PreTrainedModel, rows: Sequence[Sequence[int]], what: str, weights: Sequence[Sequence[float]] = ()
 ) -> Moments:
     """Of rows by lot."""
     texts = list(zip(rows, weights or [[1.0] * len(row) for row in rows], strict=True))
@@ -159,4 +147,4 @@ def _moments(
     before = accumulate((sum(weight > 0 for weight in row) for _, row in shuffled), initial=0)
     drawn = [text for text, tokens in zip(shuffled, before, strict=False) if tokens < MOMENT_TOKENS]
     chosen, counted = zip(*drawn, strict=True)
-    return input_moments(model, later_layers(model, spared), chosen, f"Inputs on {what}", counted)
+    return input_moments(model, linear_layers(model), chosen, f"Inputs on {what}", counted)

@@ -23,7 +23,6 @@ Shape = Callable[[str, torch.Tensor], torch.Tensor]
 """Takes a layer's name and its update, (rows, input width), and gives the update to use instead."""
 
 
-_BLOCK = re.compile(r"\.(\d+)\.")
 PEFT_PREFIX, WRAPPED_SUFFIX = "base_model.model.", ".base_layer"
 
 
@@ -37,37 +36,15 @@ def linear_layers(model: torch.nn.Module) -> dict[str, torch.nn.Linear]:
     return {name: layer for name, layer in named if isinstance(layer, torch.nn.Linear)}
 
 
-def block_of(name: str) -> int | None:
-    """Number of the decoder block that a weight sits in, from 0; None outside of the blocks."""
-    found = _BLOCK.search(name)
-    return int(found[1]) if found else None
-
-
-def later_layers(model: torch.nn.Module, spared: float) -> dict[str, torch.nn.Linear]:
-    """The linear layers of all decoder blocks but the first: of those a share, ``spared``, to the nearest.
-
-    A model without numbered blocks has none to spare; outside of the blocks all are given, unless some are
-    spared.
-    """
-    layers = linear_layers(model)
-    blocks = {name: block for name in layers if (block := block_of(name)) is not None}
-    first = round(spared * (1 + max(blocks.values(), default=-1)))
-    return {name: layers[name] for name in blocks if blocks[name] >= first} if first else layers
-
-
-def lora_targets(model: torch.nn.Module, spared: float = 0.0) -> str | list[str]:
+def lora_targets(model: torch.nn.Module) -> str | list[str]:
     """What a LoRA is put on: all linear layers; where experts are stacked in one weight, the attention's.
 
-    PEFT's LoRA of stacked experts is not B A, and of no other can the update be turned and told apart. Of the
-    first blocks, where some are ``spared``, none.
+    PEFT's LoRA of stacked experts is not B A, and of no other can the update be turned and told apart.
     """
     stacked = [name for name, weight in model.named_parameters() if ".experts." in name and weight.ndim == 3]
-    layers = later_layers(model, spared)
-    if len(layers) < len(linear_layers(model)):
-        return sorted(name for name in layers if not stacked or "attn" in name)
     if not stacked:
         return "all-linear"
-    return sorted({name.rpartition(".")[2] for name in layers if "attn" in name})
+    return sorted({name.rpartition(".")[2] for name in linear_layers(model) if "attn" in name})
 
 
 def is_adapted(model: torch.nn.Module) -> bool:
