@@ -34,6 +34,10 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
         {"rewinding": False, "anchor_every": 8, "anchor_tokens": 192, "beginnings": 0.5},
     ),
     "tether-penalty": ("tether", {"rewinding": False, "anchor_every": 0, "beginnings": 0.5, "penalty": 10}),
+    "tether-penalty-looks": (
+        "tether",
+        {"rewinding": False, "anchor_every": 8, "anchor_tokens": 192, "beginnings": 0.5, "penalty": 10},
+    ),
     "tether-trained-a": ("tether", {"rewinding": False, "train_a": True}),
 }
 """What is measured beside TRL's: a method, and its options."""

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tether import bases
 from tether.anchors import reference as reference_module
 from tether.anchors.anchors import SPLITS, joined
-from tether.anchors.reference import Reference
+from tether.anchors.reference import STATES, STATES_FILE, Reference
 from tether.training.batches import IGNORED
 from tether.training.trainer import logits_at
 
@@ -100,6 +101,21 @@ def test_what_a_base_was_asked_is_not_asked_again(
     indices = [index for group in anchors.groups for index in anchors.indices(group, "select")]
     assert all(torch.equal(asked.logits(index), again.logits(index)) for index in indices)
     assert again.nats() == asked.nats()
+
+
+def test_what_lies_on_disk_takes_no_memory(base: Base, anchors: AnchorSet, tmp_path: Path) -> None:
+    """It is read when it is needed: what another process has put in its place by then is what is found."""
+    model = bases.load_model(base)
+    asked, index = (
+        Reference(anchors).ask(model, ["select"], folder=tmp_path),
+        anchors.indices("text", "select")[-1],
+    )
+    before = asked.logits(index)
+    (file,) = tmp_path.glob(f"*/text-select/{STATES_FILE}")
+    save_file({STATES: torch.zeros_like(load_file(file)[STATES])}, tmp_path / "zeros")
+    (tmp_path / "zeros").replace(file)
+    assert before.any()
+    assert not asked.logits(index).any()
 
 
 def test_a_killed_asking_leaves_nothing_half_asked(

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Callable
+from functools import partial
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy
 
 from tether.anchors.anchors import SPLITS
@@ -29,7 +33,10 @@ if TYPE_CHECKING:
 
     from tether.anchors.anchors import Anchor, AnchorSet
 
-STATES_FILE = "states.safetensors"
+STATES_FILE, STATES = "states.safetensors", "states"
+
+Thought = Callable[[], torch.Tensor]
+"""Gives the states of an answer, (answer tokens, width), from memory or from where they lie on disk."""
 
 
 class Reference:
@@ -47,7 +54,7 @@ class Reference:
         self.anchors, self.seconds = anchors, 0.0
         self._heads: dict[str, torch.nn.Module] = {}
         self._finish: Finish
-        self._states: dict[int, torch.Tensor] = {}
+        self._thoughts: dict[int, Thought] = {}
 
     def ask(
         self,
@@ -71,25 +78,26 @@ class Reference:
             for split in splits:  # each by itself, for with others it would be rounded otherwise
                 indices = self.anchors.indices(group, split)
                 answers = [self.anchors.anchors[index] for index in indices]
-                states = _asked(model, answers, f"Before, on {group} anchors", folder)
-                self._states |= zip(indices, states, strict=True)
+                thoughts = _asked(model, answers, f"Before, on {group} anchors", folder)
+                self._thoughts |= zip(indices, thoughts, strict=True)
         self.seconds += time.perf_counter() - started
         return self
 
     def knows(self, split: str) -> bool:
         """Whether a split has been asked about."""
-        return all(self.anchors.indices(group, split)[0] in self._states for group in self.anchors.groups)
+        return all(self.anchors.indices(group, split)[0] in self._thoughts for group in self.anchors.groups)
 
     def over(self, anchors: AnchorSet) -> Reference:
         """The same thoughts on anchors that begin with these; others may be asked about the rest."""
         wider = copy.copy(self)
-        wider.anchors, wider._heads, wider._states = anchors, dict(self._heads), dict(self._states)
+        wider.anchors, wider._heads, wider._thoughts = anchors, dict(self._heads), dict(self._thoughts)
         return wider
 
     @torch.no_grad()
     def logits(self, index: int) -> torch.Tensor:
         """(answer tokens, vocabulary) of an anchor."""
-        return self._finish(self._heads[self.anchors.anchors[index].group](self._states[index]))
+        head = self._heads[self.anchors.anchors[index].group]
+        return self._finish(head(self._thoughts[index]()))
 
     def divergence(self, logits: torch.Tensor, indices: Sequence[int]) -> torch.Tensor:
         """KL(reference || tuned) per token over the whole vocabulary.
@@ -138,15 +146,22 @@ class Reference:
 
 def _asked(
     model: PreTrainedModel, answers: Sequence[Anchor], label: str, folder: Path | None
-) -> Sequence[torch.Tensor]:
-    """The states of one group's answers of one split, as they lie in the folder, where there is one."""
+) -> list[Thought]:
+    """What is thought of one group's answers of one split, as it lies in the folder, where there is one."""
     if folder is None:
-        return answer_states(model, answers, label)
+        return [states.detach for states in answer_states(model, answers, label)]
 
     def build(new: Path) -> None:
-        save_file({"states": torch.cat(answer_states(model, answers, label))}, new / STATES_FILE)
+        save_file({STATES: torch.cat(answer_states(model, answers, label))}, new / STATES_FILE)
 
     kept = folder / model.device.type / f"{quote(answers[0].group, safe='')}-{answers[0].split}"
     make_once(kept, build)
-    states: torch.Tensor = load_file(kept / STATES_FILE, str(model.device))["states"]
-    return torch.split(states, [len(anchor.answer_ids) for anchor in answers])
+    bounds = pairwise(accumulate((len(anchor.answer_ids) for anchor in answers), initial=0))
+    return [partial(_read, kept / STATES_FILE, *rows, str(model.device)) for rows in bounds]
+
+
+def _read(file: Path, start: int, stop: int, device: str) -> torch.Tensor:
+    """Rows of what was kept; they are read whenever they are needed, so none take memory in between."""
+    with safe_open(file, "pt", device=device) as states:
+        rows: torch.Tensor = states.get_slice(STATES)[start:stop]
+    return rows
