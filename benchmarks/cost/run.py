@@ -22,6 +22,7 @@ from typing import Any
 from tether.environment import environment
 
 TRL = "trl"  # TRL's own trainer
+FEWER_LOOKS = {"rewinding": False, "anchor_every": 8, "anchor_tokens": 192, "beginnings": 0.5}
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "lora": ("lora", {}),
     "lora-64": ("lora", {"rank": 64, "alpha": 128}),  # of tether's rank; of its factors tether trains one
@@ -29,15 +30,9 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "tether": ("tether", {"rewinding": False}),
     "tether-192": ("tether", {"rewinding": False, "anchor_tokens": 192}),
     "tether-no-looks": ("tether", {"rewinding": False, "anchor_every": 0}),
-    "tether-fewer-looks": (
-        "tether",
-        {"rewinding": False, "anchor_every": 8, "anchor_tokens": 192, "beginnings": 0.5},
-    ),
+    "tether-fewer-looks": ("tether", FEWER_LOOKS),
     "tether-penalty": ("tether", {"rewinding": False, "anchor_every": 0, "beginnings": 0.5, "penalty": 10}),
-    "tether-penalty-looks": (
-        "tether",
-        {"rewinding": False, "anchor_every": 8, "anchor_tokens": 192, "beginnings": 0.5, "penalty": 10},
-    ),
+    "tether-penalty-looks": ("tether", {**FEWER_LOOKS, "penalty": 10}),
     "tether-trained-a": ("tether", {"rewinding": False, "train_a": True}),
 }
 """What is measured beside TRL's: a method, and its options."""

@@ -106,10 +106,8 @@ def test_what_a_base_was_asked_is_not_asked_again(
 def test_what_lies_on_disk_takes_no_memory(base: Base, anchors: AnchorSet, tmp_path: Path) -> None:
     """It is read when it is needed: what another process has put in its place by then is what is found."""
     model = bases.load_model(base)
-    asked, index = (
-        Reference(anchors).ask(model, ["select"], folder=tmp_path),
-        anchors.indices("text", "select")[-1],
-    )
+    asked = Reference(anchors).ask(model, ["select"], folder=tmp_path)
+    index = anchors.indices("text", "select")[-1]
     before = asked.logits(index)
     (file,) = tmp_path.glob(f"*/text-select/{STATES_FILE}")
     save_file({STATES: torch.zeros_like(load_file(file)[STATES])}, tmp_path / "zeros")

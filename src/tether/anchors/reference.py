@@ -148,7 +148,7 @@ def _asked(
     model: PreTrainedModel, answers: Sequence[Anchor], label: str, folder: Path | None
 ) -> list[Thought]:
     """What is thought of one group's answers of one split, as it lies in the folder, where there is one."""
-    if folder is None:
+    if folder is None:  # there is nowhere to lay them: each is held, and given as it is
         return [states.detach for states in answer_states(model, answers, label)]
 
     def build(new: Path) -> None:
