@@ -29,8 +29,8 @@ def test_a_folder_is_known_by_what_it_holds(base: Base, tiny: Path, tmp_path: Pa
     assert bases.resolve(str(copy)).revision != base.revision
 
 
-def test_it_loads_in_bfloat16_unless_told(base: Base) -> None:
-    assert bases.load_model(base).dtype == torch.bfloat16
+def test_it_loads_in_what_the_device_computes_in_unless_told(base: Base) -> None:
+    assert bases.load_model(base).dtype == bases.precision()
     assert bases.load_model(base, torch.float32).dtype == torch.float32
     assert not bases.load_model(base).training
     assert bases.load_tokenizer(base).pad_token == "<pad>"

@@ -226,6 +226,7 @@ def test_the_doctor_sees_the_machine(
     assert found["TETHER_DATA"]["value"] == f"{tmp_path}: advbench"
     assert "does not answer" in found["hub"]["value"]
     assert found["smollm2-135m"]["fix"] == "tether fetch smollm2-135m"
+    assert found["computes in"]["value"].startswith(("bfloat16", "float32"))
     assert int(found["cores"]["value"]) <= (os.cpu_count() or 0)
 
 

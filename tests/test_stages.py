@@ -83,7 +83,7 @@ def test_ours_certifies_its_drift(base: Base, tmp_path: Path, parametrisation: s
         tuned = bases.load_tuned(base, out)
     else:
         tuned = bases.put_lora(bases.load_model(base), out)  # PEFT reads it into float32
-        bases.to_bfloat16(tuned)
+        bases.to_bfloat16(tuned, held=bases.precision())
     _agrees_with_the_certificate(base, tuned, certificate)
 
 

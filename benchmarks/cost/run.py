@@ -137,6 +137,7 @@ def _stock(run: Any, steps: int) -> dict[str, Any]:
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
+    from tether import bases
     from tether.methods.run import OWN_RATES
     from tether.training.cost import peak_memory, reset_peak_memory
 
@@ -155,7 +156,7 @@ def _stock(run: Any, steps: int) -> dict[str, Any]:
         max_steps=steps,
         per_device_train_batch_size=1,
         learning_rate=OWN_RATES["lora"],
-        bf16=True,
+        bf16=bases.precision() == torch.bfloat16,
         use_cpu=not torch.cuda.is_available(),
         gradient_checkpointing=False,
         save_strategy="no",

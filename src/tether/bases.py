@@ -70,26 +70,30 @@ def load_tokenizer(base: Base) -> PreTrainedTokenizerBase:
 
 
 def load_model(base: Base, dtype: torch.dtype | None = None) -> PreTrainedModel:
-    """The base's weights on the best device at hand, in ``dtype`` (bfloat16 unless told), in eval mode."""
-    import torch
+    """The base's weights on the best device at hand, in ``dtype`` (`precision` unless told), in eval mode."""
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # our own says what is under way; this one is over in a moment
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        base.location, dtype=dtype or torch.bfloat16, **_hub_revision(base)
+        base.location, dtype=dtype or precision(), **_hub_revision(base)
     )
     model.to(best_device())  # type: ignore[arg-type]
     model.eval()
     return model
 
 
-def to_bfloat16(model: PreTrainedModel) -> None:
-    """Weights to the precision of a published model; buffers, such as rotary frequencies, keep theirs."""
+def to_bfloat16(model: PreTrainedModel, held: torch.dtype | None = None) -> None:
+    """Weights to the precision of a published model; buffers, such as rotary frequencies, keep theirs.
+
+    Args:
+        model: Its weights are replaced.
+        held: What the rounded weights are kept in, to be computed with; bfloat16 unless told.
+    """
     import torch
 
     for parameter in model.parameters():
-        parameter.data = parameter.data.to(torch.bfloat16)
+        parameter.data = parameter.data.to(torch.bfloat16).to(held or torch.bfloat16)
 
 
 def load_adapter(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
@@ -179,6 +183,18 @@ def best_device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def precision() -> torch.dtype:
+    """What the best device computes in: bfloat16, or float32 where its products of bfloat16 would crawl.
+
+    Without AVX-512, AMX or Arm's own instructions torch multiplies bfloat16 number by number: on a Zen 3, 70
+    times slower than float32 (docs/results.md, "Processors without bfloat16").
+    """
+    import torch
+
+    fast = best_device() == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32
 
 
 def _hub_revision(base: Base) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tether import bases
 from tether.bases import EMBEDDED
 from tether.files import cache_folder
 from tether.sources.public import PUBLIC
@@ -22,8 +23,6 @@ HUB = "https://huggingface.co"
 SECONDS_FOR_HUB = 3
 GIB = 1 << 30
 FREE_GIB_WANTED = 5
-# What a processor calls the instructions that make bfloat16 fast.
-BFLOAT16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")
 
 
 @dataclass(frozen=True)
@@ -100,17 +99,6 @@ def _machine() -> Iterator[Check]:
     free = shutil.disk_usage(folder).free / GIB
     enough = free >= FREE_GIB_WANTED
     yield Check("free disk", f"{free:.1f} GiB", enough, "" if enough else f"{FREE_GIB_WANTED} GiB are wanted")
-    flags = _processor_flags()
-    fast = [flag for flag in BFLOAT16_FLAGS if flag in flags]
-    yield Check("bfloat16 (CPU)", ", ".join(fast) or "no instructions of its own: correct, but slow")
-
-
-def _processor_flags() -> set[str]:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return set()
-    return {flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split()}
 
 
 def _accelerators() -> Iterator[Check]:
@@ -120,6 +108,8 @@ def _accelerators() -> Iterator[Check]:
         return
     if not torch.cuda.is_available():
         yield Check("accelerator", "none: the embedded base trains on the CPU, larger ones hardly")
+    precision = "bfloat16" if bases.precision() == torch.bfloat16 else "float32, for bfloat16 is slow here"
+    yield Check("computes in", precision)
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         kind = "bfloat16" if torch.cuda.is_bf16_supported() else "no bfloat16"

@@ -16,6 +16,8 @@ def environment() -> dict[str, Any]:
     """Versions, processor, accelerator and the time now (UTC), for the record."""
     import torch
 
+    from tether import bases
+
     return {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -24,6 +26,7 @@ def environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "precision": str(bases.precision()).removeprefix("torch."),
         "date": now(),
     }
 

@@ -25,8 +25,13 @@ def test_a_share_of_an_anchor_groups_moments_is_of_where_its_answers_begin(
     chosen = [anchors.anchors[index] for index in anchors.indices("safety", "train")]
     # The last token of a prompt tells the first one of its answer.
     rows = [[*anchor.prompt_ids, *anchor.answer_ids[:4]] for anchor in chosen]
-    weights = [[0.0] * (len(anchor.prompt_ids) - 1) + [1.0] * 5 for anchor in chosen]
-    weights = [one[: len(row)] for one, row in zip(weights, rows, strict=True)]
+    weights = [
+        [
+            float(0 <= at + 1 - len(anchor.prompt_ids) < min(5, len(anchor.answer_ids)))
+            for at in range(len(row))
+        ]
+        for anchor, row in zip(chosen, rows, strict=True)
+    ]
     first = input_moments(model, linear_layers(model), rows, "", weights)
     even, found = (group_moments(model, anchors, "safety", by) for by in (0.0, share))
     for name in ("model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj"):

@@ -72,7 +72,7 @@ def open_pair(base: bases.Base, tuned: Path) -> Pair:
     if bases.is_plain_lora(tuned):
         return AdapterPair(bases.put_lora(bases.load_model(base), tuned))
     # An adapter that has to be merged would lose some of its update to bfloat16's rounding.
-    dtype = torch.float32 if bases.is_adapter(tuned) else torch.bfloat16
+    dtype = torch.float32 if bases.is_adapter(tuned) else None
     return ModelPair(bases.load_model(base, dtype), bases.load_tuned(base, tuned, dtype), str(tuned))
 
 

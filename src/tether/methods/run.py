@@ -147,7 +147,7 @@ class Run:
         return joined([*found, *(learned_anchors(one, self.base) for one in self.place.learned)])
 
     def reference(self, *splits: str) -> Reference:
-        """What whoever answered the anchors thinks of these splits, in bfloat16 as models are given out."""
+        """What whoever answered the anchors thinks of these splits, as models are given out."""
         own = self._asked()
         if unknown := [split for split in splits if not own.knows(split)]:
             kept = base_states(self.base, self._base_anchors)
@@ -165,7 +165,7 @@ class Run:
 
     def load(self, parametrisation: str) -> PreTrainedModel:
         """Where training starts, the base or what it became, in the parametrisation's precision."""
-        dtype = torch.float32 if parametrisation == "full" else torch.bfloat16
+        dtype = torch.float32 if parametrisation == "full" else None
         return bases.load_tuned(self.base, self.place.start, dtype)
 
     def tune(
@@ -268,12 +268,12 @@ class Run:
         self, model: PreTrainedModel, parametrisation: str, rate: float, cost: Cost, **extra: Any
     ) -> Tuned:
         """Write the tuned model and its record, and only then let the checkpoints go."""
-        if parametrisation == "full":
-            bases.to_bfloat16(model)  # as the base had it; the float32 was for the optimizer
-            self.tokenizer.save_pretrained(self.out)
-        elif parametrisation == "adapter" and self.place.start:
-            # Only plain LoRAs can be told apart from the start and stacked upon it.
+        # Only plain LoRAs can be told apart from the start and stacked upon it.
+        merged = parametrisation == "adapter" and bool(self.place.start)
+        if merged:
             model = cast("Any", model).merge_and_unload()
+        if merged or parametrisation == "full":
+            bases.to_bfloat16(model)  # as the base had it; the float32 was for the optimizer
             self.tokenizer.save_pretrained(self.out)
         model.save_pretrained(self.out)
         if parametrisation == "lora" and self.place.start:

@@ -112,7 +112,8 @@ def under_budget(
     reference = run.reference(*holding.splits)
     model = run.load(parametrisation)
     # In the precision in which it is given out: rounding is no drift.
-    before = WeightUpdate(model, torch.bfloat16) if parametrisation == "full" else None
+    computing = bases.precision()
+    before = WeightUpdate(model, torch.bfloat16, held=computing) if parametrisation == "full" else None
     domain_loss = _domain_loss(run, model, preferring)
     shaped = holding.shaped(run, model, parametrisation)
     multipliers = Budget(limits.trained, **MULTIPLIER)
@@ -130,7 +131,7 @@ def under_budget(
         weighting=weighting,
     )
     if before is None:  # training computed in it too; the float32 was for the optimizer
-        bases.to_bfloat16(tuned)
+        bases.to_bfloat16(tuned, held=computing)
     rewind = None
     if holding.rewinding:
         update = before.trained() if before else AdapterUpdate(tuned)
@@ -162,6 +163,7 @@ def hold(
     started = time.perf_counter()
     choice = rewind() if rewind else WHOLE
     rewound = time.perf_counter()
+    bases.to_bfloat16(tuned, held=bases.precision())  # what is certified is what is given out
     drifts = reference.drifts(tuned)
     Certificate.of(drifts, run.anchors.sha256, epsilons, choice.alpha, choice.pull).write(run.out, run.base)
     seconds = {

@@ -78,7 +78,7 @@ def _rewound(run: Run, adapter: Path, epsilons: dict[str, float]) -> dict[str, d
     with TemporaryDirectory() as folder:
         measured = measure(model, run.texts(), run.anchors, Path(folder))
         tuned = bases.put_lora(model, adapter)
-        bases.to_bfloat16(tuned)  # as models are given out
+        bases.to_bfloat16(tuned, held=bases.precision())  # as models are given out
         domain_loss = partial(DialogueLoss(run.renderer, run.select), run.live(tuned))
         drift = partial(reference.drift, tuned, split="select")
         search = Rewind(AdapterUpdate(tuned), domain_loss, drift, epsilons, measured)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from tether import bases
 from tether.anchors.layered import owners
 from tether.anchors.sketch import is_sketch
 from tether.training.kept import Kept, keep
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 class Filters:
     """By layer, what a gradient and the move that an optimizer makes of it are multiplied by.
 
-    All in bfloat16: along the direction that is strongest on anchors, its rounding let through 2% at the most
-    of what P itself does, in one layer of the embedded model 11% (looked at once, docs/results.md).
+    All in `bases.precision`. In bfloat16, along the direction that is strongest on anchors, its rounding let
+    through 2% at the most of what P itself does, in one layer of the embedded model 11% (looked at once,
+    docs/results.md).
 
     Attributes:
         turns: Q, the eigenvectors of the domain's moment, (width, width); none of a wide layer.
@@ -79,8 +81,8 @@ def filters(geometry: Geometry, pull: float) -> Filters:
             if not is_sketch(moment):
                 _, turn = torch.linalg.eigh(moment.to(shape.device))
                 shape = turn.T @ shape
-                turns[owner] = turn.bfloat16().contiguous()
-            shapes[owner] = shape.bfloat16()
+                turns[owner] = turn.to(bases.precision()).contiguous()
+            shapes[owner] = shape.to(bases.precision())
         for kind in (turns, shapes):
             if owner in kind:
                 kind[name] = kind[owner]

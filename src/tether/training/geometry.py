@@ -107,9 +107,9 @@ class Geometry:
 def needed_pull(times: float) -> float:
     """The pull that brings a group's drift down from so many times what it may be, were its inputs its own.
 
-    A pull of p leaves (1 + p)^-2 of the drift; what is not too much needs none.
+    A pull of p leaves (1 + p)^-2 of the drift; what is not too much needs none, nor what rounding takes below 0.
     """
-    return max(0.0, math.sqrt(times) - 1)
+    return math.sqrt(max(1.0, times)) - 1
 
 
 def _ridged(moment: Moment) -> Moment:

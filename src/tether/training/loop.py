@@ -15,6 +15,7 @@ from transformers import TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from trl import DPOConfig, SFTConfig
 
+from tether import bases
 from tether.errors import Diverged, UserError
 from tether.progress import Task, task
 from tether.training.anchored import AnchoredTrainer, Anchoring
@@ -59,8 +60,8 @@ def fit(
     """Train ``model`` in place and return it (wrapped by PEFT where ``adapter`` is given) with what it cost.
 
     Args:
-        model: Weights in bfloat16 for an adapter, in float32 for all weights: an optimizer step on bfloat16
-            weights is rounded away at the rates of fine-tuning.
+        model: Weights in `bases.precision` for an adapter, in float32 for all weights: an optimizer step on
+            bfloat16 weights is rounded away at the rates of fine-tuning.
         tokenizer: Its tokenizer.
         rows: ``input_ids`` and ``labels`` of each dialogue, perhaps with a ``weight``; or pairs as `as_pair`
             makes them.
@@ -165,7 +166,7 @@ def _arguments(
         "max_grad_norm": settings.max_grad_norm,
         "seed": seed,
         "data_seed": seed,
-        "bf16": True,
+        "bf16": bases.precision() == torch.bfloat16,
         "use_cpu": not torch.cuda.is_available(),
         "gradient_checkpointing": settings.gradient_checkpointing,
         "save_steps": settings.save_steps,

@@ -15,6 +15,7 @@ import torch
 from transformers import TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from tether import bases
 from tether.files import read_json, write_json
 from tether.progress import say
 
@@ -69,7 +70,8 @@ class EarlyStop(TrainerCallback):
         model = kwargs["model"]
         drifts = {name: group.drift or 0.0 for name, group in self._budget.groups.items()}
         model.eval()
-        with torch.autocast(model.device.type, torch.bfloat16):  # as training computes
+        computing = bases.precision()  # as training does
+        with torch.autocast(model.device.type, computing, enabled=computing != torch.float32):
             self.looks.append(Look(state.global_step, self._domain_loss(model), drifts))
         model.train()
         if self.is_over:

@@ -184,10 +184,13 @@ class WeightUpdate:
         model: The model before training; its weights are copied to the CPU.
         dtype: In which the base was given out, and the tuned model shall be, where it trains in another;
             None where every weight trains as it came.
+        held: In which the tuned model, once rounded to it, is computed with; ``dtype`` unless told.
     """
 
-    def __init__(self, model: torch.nn.Module, dtype: torch.dtype | None = None) -> None:
-        self.model = model
+    def __init__(
+        self, model: torch.nn.Module, dtype: torch.dtype | None = None, held: torch.dtype | None = None
+    ) -> None:
+        self.model, self._held = model, held
         self._base = {name: _copy(weight, dtype or weight.dtype) for name, weight in model.named_parameters()}
         self._tuned: dict[str, torch.Tensor] = {}
 
@@ -195,7 +198,8 @@ class WeightUpdate:
         """After training: keep the tuned weights in float32; go on in the precision that is given out."""
         self._tuned = {name: _copy(weight, torch.float32) for name, weight in self.model.named_parameters()}
         for name, weight in self.model.named_parameters():
-            weight.data = weight.data.to(self._base[name].dtype)
+            rounded = weight.data.to(self._base[name].dtype)
+            weight.data = rounded.to(self._held or rounded.dtype)
         return self
 
     @contextmanager
@@ -217,7 +221,7 @@ class WeightUpdate:
     def _set(self, alpha: float, shape: Shape) -> None:
         weights = dict(self.model.named_parameters())
         for name, moved in self._moved(alpha, shape):
-            weights[name].copy_(moved)
+            weights[name].copy_(moved.to(self._base[name].dtype))
 
     @torch.no_grad()
     def _moved(self, alpha: float, shape: Shape) -> Iterator[tuple[str, torch.Tensor]]:
