@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
 from tether import bases, stages
 from tether.anchors.anchors import load_anchors
@@ -67,7 +68,12 @@ def test_what_an_older_tether_began_is_not_gone_on_with_otherwise(tuned: Path, b
 
 
 @pytest.mark.parametrize("parametrisation", ["lora", "full"])
-def test_ours_certifies_its_drift(base: Base, tmp_path: Path, parametrisation: str) -> None:
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float32], ids=str)
+def test_ours_certifies_its_drift(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parametrisation: str, precision: torch.dtype
+) -> None:
+    """Whatever the machine computes in; what is given out is in bfloat16's values."""
+    monkeypatch.setattr(bases, "precision", lambda: precision)
     settings = {**QUICK, "parametrisation": parametrisation}
     out = tmp_path / "tuned"
     done = stages.tune(base.name, "builtin:hotels", "tether", out, budget=0.5, settings=settings)

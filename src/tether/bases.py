@@ -197,6 +197,11 @@ def precision() -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
+def precision_name() -> str:
+    """`precision` in a word: bfloat16 or float32."""
+    return str(precision()).removeprefix("torch.")
+
+
 def _hub_revision(base: Base) -> dict[str, Any]:
     return {} if Path(base.location).is_dir() else {"revision": base.revision}
 

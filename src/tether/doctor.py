@@ -108,8 +108,7 @@ def _accelerators() -> Iterator[Check]:
         return
     if not torch.cuda.is_available():
         yield Check("accelerator", "none: the embedded base trains on the CPU, larger ones hardly")
-    precision = "bfloat16" if bases.precision() == torch.bfloat16 else "float32, for bfloat16 is slow here"
-    yield Check("computes in", precision)
+    yield Check("computes in", bases.precision_name())
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         kind = "bfloat16" if torch.cuda.is_bf16_supported() else "no bfloat16"

@@ -26,7 +26,7 @@ def environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "precision": str(bases.precision()).removeprefix("torch."),
+        "precision": bases.precision_name(),
         "date": now(),
     }
 

@@ -1,8 +1,8 @@
 """What models think of their anchors' answers, which drift is measured against.
 
-Kept are the last hidden states, two bytes a dimension and token; the head makes the whole distribution of
-them again. So no second model is held, and drift is exact wherever it is looked at: in training, by the
-rewind, for the certificate.
+Kept are the last hidden states, in bfloat16 two bytes a dimension and token; the head makes the whole
+distribution of them again. So no second model is held, and drift is exact wherever it is looked at: in
+training, by the rewind, for the certificate.
 """
 
 from __future__ import annotations

@@ -63,9 +63,10 @@ def found_anchors(base: bases.Base, folder: Path | None = None) -> AnchorSet | N
 
 
 def base_states(base: bases.Base, anchors: AnchorSet) -> Path:
-    """Where what a base thinks of its anchors is cached, as this torch computes it and we read."""
+    """Where what a base thinks of its anchors is cached, as this torch in this precision computes it."""
     asked = f"{_named(base)}-{anchors.sha256[:16]}"
-    return cache_folder() / "states" / f"{asked}-torch-{torch.__version__}-reading-{READING}"
+    computed = f"torch-{torch.__version__}-{bases.precision_name()}"
+    return cache_folder() / "states" / f"{asked}-{computed}-reading-{READING}"
 
 
 def _kept(base: bases.Base) -> Path:

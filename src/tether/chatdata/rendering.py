@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -100,12 +101,7 @@ class Renderer:
                 fix="bring its turns into the order that the template wants",
             ) from error
         read = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        # Overlap, not containment: where a template ends the agent's header in a space, the token of that
-        # space often begins the agent's first word.
-        learned = [
-            any(left < end and right > start for start, end in spans)
-            for left, right in read["offset_mapping"]
-        ]
+        learned = [_overlap(spans, left, right) for left, right in read["offset_mapping"]]
         return Encoded(list(read["input_ids"]), learned)
 
     def turn_spans(self, chat: Chat) -> tuple[list[int], list[tuple[int, int]]]:
@@ -206,6 +202,16 @@ def _training_template(tokenizer: PreTrainedTokenizerBase) -> Any:
         return get_training_chat_template(tokenizer) or tokenizer.chat_template
     except (ValueError, TemplateError):
         return tokenizer.chat_template
+
+
+def _overlap(spans: Sequence[tuple[int, int]], left: int, right: int) -> bool:
+    """Whether ``text[left:right]`` has a character of these spans, which are in order.
+
+    Overlap, not containment: where a template ends the agent's header in a space, the token of that space
+    often begins the agent's first word.
+    """
+    begun = bisect_left(spans, (right, 0))  # so many begin before it ends
+    return begun > 0 and left < spans[begun - 1][1]
 
 
 def _wrapped(message: Message) -> Message:

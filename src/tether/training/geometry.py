@@ -107,7 +107,7 @@ class Geometry:
 def needed_pull(times: float) -> float:
     """The pull that brings a group's drift down from so many times what it may be, were its inputs its own.
 
-    A pull of p leaves (1 + p)^-2 of the drift; what is not too much needs none, nor what rounding takes below 0.
+    A pull of p leaves (1 + p)^-2 of the drift; not too much needs none. (By rounding it may be below 0.)
     """
     return math.sqrt(max(1.0, times)) - 1
 
