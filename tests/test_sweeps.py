@@ -42,7 +42,7 @@ def test_a_trial_that_diverged_is_kept_as_none(base: Base, quick: Training, tmp_
     """Whether its weights are no numbers, or their answers (a single step leaves the weights finite)."""
     for steps in (1, 4):
         methods = {"lora": {"learning_rate": [1e30, 1e-3]}, "tether": {"learning_rate": [1e30, 1e-3]}}
-        training = quick.model_copy(update={"warmup": 0.0})
+        training = quick.model_copy(update={"warmup": 0.0, "dialogues": 12})
         study = asked(base, methods=methods, sweep_steps=steps, training=training)
         story = Story(study, tmp_path / str(steps), [0], {}, [])
         for name in methods:

@@ -33,6 +33,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "tether-fewer-looks": ("tether", FEWER_LOOKS),
     "tether-penalty": ("tether", {"rewinding": False, "anchor_every": 0, "beginnings": 0.5, "penalty": 10}),
     "tether-penalty-looks": ("tether", {**FEWER_LOOKS, "penalty": 10}),
+    "tether-penalty-short-looks": ("tether", {**FEWER_LOOKS, "anchor_every": 4, "penalty": 10}),
     "tether-trained-a": ("tether", {"rewinding": False, "train_a": True}),
 }
 """What is measured beside TRL's: a method, and its options."""
