@@ -108,7 +108,8 @@ def _accelerators() -> Iterator[Check]:
         return
     if not torch.cuda.is_available():
         yield Check("accelerator", "none: the embedded base trains on the CPU, larger ones hardly")
-    yield Check("computes in", bases.precision_name())
+    slow = "" if bases.precision() == torch.bfloat16 else ", for bfloat16 is slow on this processor"
+    yield Check("computes in", bases.precision_name() + slow)
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         kind = "bfloat16" if torch.cuda.is_bf16_supported() else "no bfloat16"
