@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import tether
-from tether import cli
+from tether import bases, cli
 from tether.config import Asking
 from tether.errors import RequirementNotMet, UserError
 from tether.results import StudyResults
@@ -226,7 +226,7 @@ def test_the_doctor_sees_the_machine(
     assert found["TETHER_DATA"]["value"] == f"{tmp_path}: advbench"
     assert "does not answer" in found["hub"]["value"]
     assert found["smollm2-135m"]["fix"] == "tether fetch smollm2-135m"
-    assert found["computes in"]["value"].startswith(("bfloat16", "float32"))
+    assert found["computes in"]["value"].startswith(bases.precision_name())
     assert int(found["cores"]["value"]) <= (os.cpu_count() or 0)
 
 

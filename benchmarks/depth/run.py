@@ -85,7 +85,7 @@ def look(arguments: argparse.Namespace, adapter: Path, wanted: list[Pulls], file
     reference = run.reference("select")
     geometry = measure(model, run.texts(), run.anchors, arguments.work / "measured").geometry()
     tuned = bases.put_lora(model, adapter)
-    bases.to_bfloat16(tuned)
+    bases.to_bfloat16(tuned, held=bases.precision())
     update, loss = AdapterUpdate(tuned), DialogueLoss(run.renderer, run.select)
     blocks = {name: block_of(name) or 0 for name in geometry.domain}
     thirds = {name: 3 * block // (1 + max(blocks.values())) for name, block in blocks.items()}

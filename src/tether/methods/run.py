@@ -273,7 +273,7 @@ class Run:
         if merged:
             model = cast("Any", model).merge_and_unload()
         if merged or parametrisation == "full":
-            bases.to_bfloat16(model)  # as the base had it; the float32 was for the optimizer
+            bases.to_bfloat16(model)  # as the base had it, whatever it was trained in
             self.tokenizer.save_pretrained(self.out)
         model.save_pretrained(self.out)
         if parametrisation == "lora" and self.place.start:

@@ -130,7 +130,7 @@ def under_budget(
         preferring=preferring,
         weighting=weighting,
     )
-    if before is None:  # training computed in it too; the float32 was for the optimizer
+    if before is None:  # as it will be given out; the float32 was for the optimizer
         bases.to_bfloat16(tuned, held=computing)
     rewind = None
     if holding.rewinding:
