@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file
 
 from tether import bases
-from tether.agent import generate
 from tether.agent.preferences import preferences
 from tether.anchors.learned import Learned
 from tether.chatdata.chats import split_select
@@ -122,7 +121,7 @@ def test_it_leaves_a_record_and_no_checkpoints(whole: Run) -> None:
 
 
 def stopped_at_three(
-    base: str, method: str, out: Path, settings: Training, options: dict[str, Any], reached: Event
+    base: str, method: str, chats: list[Chat], out: Path, settings: Training, reached: Event
 ) -> None:
     """What runs in a process of its own: a training that stands still before its last step."""
     step = TokenBatched.training_step
@@ -134,20 +133,18 @@ def stopped_at_three(
         return step(self, *args)
 
     TokenBatched.training_step = stopped  # type: ignore[method-assign]
-    chats = generate(24, seed=1, split="train")
-    given = preferences(chats) if find(method).data == "preferences" else chats
-    find(method)(Run(bases.resolve(base), *split_select(given), out, settings, seed=3), options)
+    train(find(method), bases.resolve(base), chats, out, settings)
 
 
 def test_a_killed_run_goes_on_to_the_same_weights(
     method: Method, whole: Run, hotels: list[Chat], quick: Training, tmp_path: Path
 ) -> None:
     """Which it can only if the same seed gives the same weights."""
-    out, options = tmp_path / "run", RATE | OPTIONS.get(method.name, {})
+    out = tmp_path / "run"
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["tether.methods.run", "trl"])  # imported once, not for each method
     reached = processes.Event()
-    asked = (whole.base.name, method.name, out, quick, options, reached)
+    asked = (whole.base.name, method.name, hotels, out, quick, reached)
     process = processes.Process(target=stopped_at_three, args=asked)
     process.start()
     assert reached.wait(120)
