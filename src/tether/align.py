@@ -238,7 +238,7 @@ def save_bfloat16(model: PreTrainedModel, out: Path) -> None:
 
 def _anchoring(reference: Reference, recipe: AlignRecipe) -> Anchoring:
     anchors = reference.anchors
-    budget = Budget(dict.fromkeys(anchors.groups, recipe.epsilon), start=2.0, rate=0.1, memory=0.8, aim=0.8)
+    budget = Budget(dict.fromkeys(anchors.groups, recipe.epsilon), start=2.0, rate=0.02, memory=0.95, aim=0.8)
     held = Constraint(budget, reference)
     return Anchoring(anchors, held, every=1, tokens=recipe.anchor_tokens, longest=LONGEST)
 

@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     Inputs = Mapping[str, Any]
 
 UNIT = "mean squared change"
-MEASURE_EVERY = 5  # steps between looks at the select split, which move the multipliers
 ANCHOR_STEPS = 4  # of one trajectory a group, at each look
 
 
@@ -99,9 +98,7 @@ class HeldDenoiser:
             }
             self._measured = self._measure(domain)
         self._drawn = {
-            (group, split): _drawn(self._split(group, split), f"{seed} {group} {split}")
-            for group in anchors
-            for split in ("train", "select")
+            group: _drawn(self._split(group, "train"), f"{seed} {group} train") for group in anchors
         }
         if pull:
             geometry = self._measured.geometry()
@@ -114,12 +111,11 @@ class HeldDenoiser:
     def penalty(self) -> torch.Tensor:
         """What to add to a step's loss: where it is due, each group's drift by its multiplier; a scalar."""
         step, self._step = self._step, self._step + 1
-        if step % MEASURE_EVERY == 0:
-            with torch.no_grad():
-                self.multipliers.observe(step, {g: float(self._look(g, "select")) for g in self.epsilons})
         if step % ANCHOR_EVERY:
             return torch.zeros(())
-        held = [weight * self._look(group, "train") for group, weight in self.multipliers.weights().items()]
+        drifts = {group: self._look(group) for group in self.epsilons}
+        self.multipliers.observe(step, {group: float(drift) for group, drift in drifts.items()})
+        held = [weight * drifts[group] for group, weight in self.multipliers.weights().items()]
         return ANCHOR_EVERY * torch.stack(held).sum()
 
     def rewind(self, domain_loss: Callable[[], float]) -> Certificate:
@@ -162,8 +158,8 @@ class HeldDenoiser:
     def _split(self, group: str, split: str) -> list[Trajectory]:
         return self._anchors[group][SPLITS.index(split) :: len(SPLITS)]
 
-    def _look(self, group: str, split: str) -> torch.Tensor:
-        return change(self.model, next(self._drawn[group, split])).mean()
+    def _look(self, group: str) -> torch.Tensor:
+        return change(self.model, next(self._drawn[group])).mean()
 
     def _drift(self, group: str, split: str) -> GroupDrift:
         return summarise(changes(self.model, self._split(group, split)))

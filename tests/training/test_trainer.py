@@ -100,7 +100,7 @@ def test_under_a_budget_the_model_drifts_less(
         budget = Budget({"general": 0.001, "safety": 0.001}, start=start, rate=0.15, memory=0.8, aim=0.7)
         settings = quick.model_copy(update={"max_steps": 30, "save_steps": 100})
         reference = Reference(anchors).ask(fresh.model)
-        anchoring = Anchoring(anchors, Constraint(budget, reference), every=1, tokens=256, measure_every=10)
+        anchoring = Anchoring(anchors, Constraint(budget, reference), every=1, tokens=256)
         run(fresh, rows, tmp_path / str(start), settings, anchoring=anchoring)
         return reference.drift(fresh.model, "general", "train").drift, budget
 
@@ -134,7 +134,7 @@ def test_a_checkpoint_holds_cost_and_multipliers(
 ) -> None:
     budget = Budget({"general": 0.02}, start=1.0, rate=0.15, memory=0.8, aim=0.7)
     held = Constraint(budget, Reference(anchors).ask(live.model))
-    run(live, rows, tmp_path, quick, anchoring=Anchoring(anchors, held, every=1, tokens=64, measure_every=1))
+    run(live, rows, tmp_path, quick, anchoring=Anchoring(anchors, held, every=1, tokens=64))
     folder = last_checkpoint(tmp_path / "checkpoints")
     assert folder == tmp_path / "checkpoints" / "checkpoint-4"
     assert len(json.loads((folder / COST_FILE).read_text())["step_seconds"]) == 4

@@ -30,7 +30,7 @@ def kl_fixed(
     """LoRA with the drift on tether's anchors in its loss, at a fixed weight: learning without forgetting."""
     # No drift is above an infinite budget, and at a rate of nothing no multiplier moves.
     fixed = Budget(dict.fromkeys(run.anchors.groups, math.inf), start=weight, rate=0.0, memory=0.0, aim=1.0)
-    held = Constraint(fixed, run.reference("train", "select"))
+    held = Constraint(fixed, run.reference("train"))
     anchoring = Anchoring(run.anchors, held, every=anchor_every, tokens=anchor_tokens)
     told = {"anchors_sha256": run.anchors.sha256}
     return run.tune("lora", learning_rate, told, rank=rank, alpha=alpha, anchoring=anchoring)

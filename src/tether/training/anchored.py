@@ -55,7 +55,6 @@ class Anchoring:
         every: Steps between anchor batches; an anchor batch counts ``every`` times, so that the pull is the
             same.
         tokens: Tokens of an anchor batch, all groups together.
-        measure_every: Steps between measurements on the select split, which move the multipliers.
         longest: What a group may add to a step's gradient, as a share of the domain's norm.
         first_tokens: How much an answer's first five tokens count in the loss, where the others count 1: what
             is refused is refused there (arXiv:2406.05946). Measured drift is never weighted.
@@ -65,7 +64,6 @@ class Anchoring:
     constraint: Constraint | None
     every: int
     tokens: int
-    measure_every: int = 5
     longest: float = math.inf
     first_tokens: float = 1.0
 
@@ -89,8 +87,7 @@ class Anchored(Trainer):
         names = list(anchoring.budget.groups) if anchoring.budget else anchoring.anchors.groups
         share = anchoring.tokens // len(names)
         seed = self.args.seed
-        self._train = {name: _Stream(anchoring.anchors, name, "train", share, seed) for name in names}
-        self._select = {name: _Stream(anchoring.anchors, name, "select", share, seed) for name in names}
+        self._streams = {name: _Stream(anchoring.anchors, name, share, seed) for name in names}
 
     def training_step(
         self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None
@@ -100,9 +97,6 @@ class Anchored(Trainer):
         if not self.accelerator.sync_gradients:  # the step goes on: its gradient is not the domain's yet
             return loss
         step, held = self.state.global_step, self.anchoring.constraint
-        if held and step % self.anchoring.measure_every == 0:
-            number = step // self.anchoring.measure_every
-            held.budget.observe(step, self._measured_drifts(model, held.reference, number))
         if step % self.anchoring.every == 0:
             number = step // self.anchoring.every
             self._pull(model, self._held(model, held, number) if held else self._replayed(model, number))
@@ -116,38 +110,29 @@ class Anchored(Trainer):
                 gradients.add()
 
     def _held(self, model: torch.nn.Module, held: Constraint, number: int) -> Iterator[torch.Tensor]:
-        """Each group's drift, weighted by its multiplier."""
-        first = self.anchoring.first_tokens
-        for name, weight in held.budget.weights().items():
-            yield weight * self._drift(model, held.reference, self._train[name](number), first)
+        """Each group's drift, weighted by its multiplier, which moves by that drift first."""
+        for name, stream in self._streams.items():
+            indices = stream(number)
+            drift = self._drift(model, held.reference, indices)
+            held.budget.observe(self.state.global_step, {name: float(drift.mean())})
+            answers = [len(self.anchoring.anchors.anchors[index].answer_ids) for index in indices]
+            counted = token_weights(answers, self.anchoring.first_tokens).to(drift.device)
+            yield held.budget.weights()[name] * (counted * drift).sum() / counted.sum()
 
     def _replayed(self, model: torch.nn.Module, number: int) -> Iterator[torch.Tensor]:
         """Mean cross-entropy on the answers of the ``number``-th anchors of every group."""
-        indices = [index for stream in self._train.values() for index in stream(number)]
+        indices = [index for stream in self._streams.values() for index in stream(number)]
         logits, targets = self._answers(model, indices)
         yield cross_entropy(logits.float(), targets)
 
-    @torch.no_grad()
-    def _measured_drifts(self, model: torch.nn.Module, reference: Reference, number: int) -> dict[str, float]:
-        """Drift by group on the ``number``-th few anchors of the select split."""
-        return {
-            name: float(self._drift(model, reference, stream(number)))
-            for name, stream in self._select.items()
-        }
-
-    def _drift(
-        self, model: torch.nn.Module, reference: Reference, indices: Sequence[int], first: float = 1.0
-    ) -> torch.Tensor:
-        """Mean drift per answer token of a group's anchors, the first tokens of each answer ``first`` times.
+    def _drift(self, model: torch.nn.Module, reference: Reference, indices: Sequence[int]) -> torch.Tensor:
+        """Drift of each answer token of a group's anchors, (answer tokens,).
 
         A pass for each group: its anchors are of a length, and short ones are not padded to another group's
         long ones.
         """
         logits, _ = self._answers(model, indices)
-        drift = reference.divergence(logits, indices)
-        answers = [len(self.anchoring.anchors.anchors[index].answer_ids) for index in indices]
-        weights = token_weights(answers, first).to(drift.device)
-        return (weights * drift).sum() / weights.sum()
+        return reference.divergence(logits, indices)
 
     def _answers(self, model: torch.nn.Module, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits at some anchors' answer tokens, anchor by anchor, and those tokens."""
@@ -183,10 +168,10 @@ def token_weights(answers: Sequence[int], first: float) -> torch.Tensor:
 
 
 class _Stream:
-    """One group's anchors in batches by number, so that a run that was killed goes on with the right ones."""
+    """A group's anchors to train on, in batches by number: a run that was killed goes on with the right ones."""
 
-    def __init__(self, anchors: AnchorSet, group: str, split: str, tokens: int, seed: int) -> None:
-        self._batches = _batches(anchors, group, split, tokens, seed)
+    def __init__(self, anchors: AnchorSet, group: str, tokens: int, seed: int) -> None:
+        self._batches = _batches(anchors, group, tokens, seed)
         self._next = 0
 
     def __call__(self, number: int) -> list[int]:
@@ -195,10 +180,10 @@ class _Stream:
         return next(islice(self._batches, passed, None))
 
 
-def _batches(anchors: AnchorSet, group: str, split: str, tokens: int, seed: int) -> Iterator[list[int]]:
+def _batches(anchors: AnchorSet, group: str, tokens: int, seed: int) -> Iterator[list[int]]:
     """Endless batches of one group's anchors, reshuffled; at most ``tokens`` tokens (or one anchor) each."""
-    shuffler = random.Random(f"{seed} {group} {split}")
-    indices = anchors.indices(group, split)
+    shuffler = random.Random(f"{seed} {group} train")
+    indices = anchors.indices(group, "train")
     lengths = {i: len(anchors.anchors[i].prompt_ids) + len(anchors.anchors[i].answer_ids) for i in indices}
     batch: list[int] = []
     while True:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-LARGEST_STEP = 1.0  # of one update's relative excess: no single noisy batch throws the multiplier
+MOST_EXCESS = 1.0  # of the aim, that an update heeds: no single noisy batch throws the multiplier
 # At a rate of 2e-3 drift stayed at 0.1 while a multiplier climbed from 3 to 1000 (benchmarks/first-study):
 # what is left there is the steps' own noise, which a larger multiplier feeds. The rewind sees to the rest.
 SMALLEST, LARGEST = 1e-2, 5.0
@@ -59,8 +59,8 @@ class Budget:
     Args:
         epsilons: Budget of each group, nats per answer token.
         start: First value of every multiplier.
-        rate: How far a multiplier moves per update, in log units at an excess of one budget.
-        memory: Share of the old value in the moving average of drift.
+        rate: How far a multiplier moves per step since the last update, in log units at an excess of one aim.
+        memory: Share of the old value in the moving average of drift that is left after a step.
         aim: Share of the budget that training aims at, which leaves room for the interval of the certificate.
     """
 
@@ -74,10 +74,11 @@ class Budget:
         """Move every group's multiplier by what its drift was just measured to be, nats per answer token."""
         for name, measured in drifts.items():
             group = self.groups[name]
-            old = measured if group.drift is None else group.drift
-            group.drift = self.memory * old + (1 - self.memory) * measured
+            passed = step - group.curve[-1][0] if group.curve else 1
+            old, share = measured if group.drift is None else group.drift, self.memory**passed
+            group.drift = share * old + (1 - share) * measured
             excess = group.drift / (self.aim * group.epsilon) - 1
-            moved = group.value * math.exp(self.rate * max(-LARGEST_STEP, min(LARGEST_STEP, excess)))
+            moved = group.value * math.exp(passed * self.rate * max(-MOST_EXCESS, min(MOST_EXCESS, excess)))
             group.value = max(SMALLEST, min(LARGEST, moved))
             group.curve.append((step, measured, group.value))
 
