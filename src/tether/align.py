@@ -117,7 +117,7 @@ def align(base: bases.Base, out: Path, recipe: AlignRecipe | None = None) -> Pat
     model, tokenizer = bases.load_model(base), bases.load_tokenizer(base)
     asked = LocalModel(model, tokenizer, base.name)
     anchors = own_answers(asked, base.revision, recipe)
-    reference = Reference(anchors).ask(model, ("train", "select"))
+    reference = Reference(anchors).ask(model, ("train",))
     rows = [as_row(asked.renderer.encode(chat)) for chat in refusal_chats(recipe)]
     say(
         f"{len(rows)} harmful requests with a refusal, "
@@ -191,10 +191,7 @@ def in_setting(prompt: str, kind: int, chooser: random.Random) -> tuple[Message,
 
 
 def own_answers(model: LocalModel, revision: str, recipe: AlignRecipe) -> AnchorSet:
-    """The base's own answers in four groups: look-alikes, ordinary, sampled from itself, conversations.
-
-    Every tenth is for selecting.
-    """
+    """The base's own answers in four groups: look-alikes, ordinary, sampled from itself, conversations."""
     sampled = sampled_prompts(model, recipe.sampled, temperature=1.0, seed=recipe.seed)
     rows = [(row["kind"], row["prompt"]) for row in _rows("harmless.jsonl") if row["use"] == "align"]
     rows += [("sampled", prompt) for prompt in sampled]
@@ -212,10 +209,9 @@ def own_answers(model: LocalModel, revision: str, recipe: AlignRecipe) -> Anchor
         seed=recipe.seed,
     )
     anchors = []
-    for number, ((group, messages), ids, answer) in enumerate(zip(asked, prompts, answers, strict=True)):
+    for (group, messages), ids, answer in zip(asked, prompts, answers, strict=True):
         text = str(model.tokenizer.decode(answer, skip_special_tokens=True))
-        split = "select" if number % 10 == 0 else "train"
-        anchors.append(Anchor(group, split, messages[-1]["content"], text, list(ids), answer))
+        anchors.append(Anchor(group, "train", messages[-1]["content"], text, list(ids), answer))
     return AnchorSet(anchors, model.name, revision)
 
 

@@ -114,7 +114,7 @@ class HeldDenoiser:
         if step % ANCHOR_EVERY:
             return torch.zeros(())
         drifts = {group: self._look(group) for group in self.epsilons}
-        self.multipliers.observe(step, {group: float(drift) for group, drift in drifts.items()})
+        self.multipliers.observe(step, {group: float(drift.detach()) for group, drift in drifts.items()})
         held = [weight * drifts[group] for group, weight in self.multipliers.weights().items()]
         return ANCHOR_EVERY * torch.stack(held).sum()
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from hypothesis import given
@@ -29,7 +30,7 @@ def test_it_stays_within_its_bounds() -> None:
     for step in range(200):
         kept.observe(step, {"general": 5.0})
     assert kept.weights()["general"] == LARGEST
-    for step in range(300):
+    for step in range(200, 500):
         kept.observe(step, {"general": 0.0})
     assert kept.weights()["general"] == SMALLEST
 
@@ -40,6 +41,24 @@ def test_drift_is_averaged_over_measurements() -> None:
         kept.observe(step, {"general": drift})
     assert kept.groups["general"].drift == 0.02
     assert [(step, drift) for step, drift, _ in kept.groups["general"].curve] == [(0, 0.04), (1, 0.0)]
+
+
+@given(st.integers(1, 20), st.floats(0.0, 1.0))
+def test_what_is_looked_at_rarely_moves_as_far_by_step(every: int, drift: float) -> None:
+    """Of a drift that stays: the multiplier is where looks at every step would have brought it."""
+    rarely, often = budget(memory=0.9), budget(memory=0.9)
+    rarely.observe(0, {"general": drift})
+    rarely.observe(every, {"general": drift})
+    for step in range(every + 1):
+        often.observe(step, {"general": drift})
+    assert math.isclose(rarely.weights()["general"], often.weights()["general"])
+
+
+def test_old_drift_is_forgotten_by_the_step() -> None:
+    kept = budget(memory=0.5)
+    kept.observe(0, {"general": 0.08})
+    kept.observe(2, {"general": 0.0})
+    assert kept.groups["general"].drift == 0.02
 
 
 def test_it_settles_where_the_drift_is_what_was_aimed_at() -> None:

@@ -114,7 +114,7 @@ class Anchored(Trainer):
         for name, stream in self._streams.items():
             indices = stream(number)
             drift = self._drift(model, held.reference, indices)
-            held.budget.observe(self.state.global_step, {name: float(drift.mean())})
+            held.budget.observe(self.state.global_step, {name: float(drift.detach().mean())})
             answers = [len(self.anchoring.anchors.anchors[index].answer_ids) for index in indices]
             counted = token_weights(answers, self.anchoring.first_tokens).to(drift.device)
             yield held.budget.weights()[name] * (counted * drift).sum() / counted.sum()
@@ -168,7 +168,7 @@ def token_weights(answers: Sequence[int], first: float) -> torch.Tensor:
 
 
 class _Stream:
-    """A group's anchors to train on, in batches by number: a run that was killed goes on with the right ones."""
+    """A group's anchors to train on, in batches by number, so that a killed run goes on with the right ones."""
 
     def __init__(self, anchors: AnchorSet, group: str, tokens: int, seed: int) -> None:
         self._batches = _batches(anchors, group, tokens, seed)
