@@ -168,7 +168,7 @@ def token_weights(answers: Sequence[int], first: float) -> torch.Tensor:
 
 
 class _Stream:
-    """A group's anchors to train on, in batches by number, so that a killed run goes on with the right ones."""
+    """A group's anchors to train on, in batches by number: a killed run goes on with the right ones."""
 
     def __init__(self, anchors: AnchorSet, group: str, tokens: int, seed: int) -> None:
         self._batches = _batches(anchors, group, tokens, seed)
