@@ -107,9 +107,8 @@ def test_under_a_budget_the_model_drifts_less(
     loose, _ = drift(0.01)
     tight, budget = drift(100.0)
     assert tight < loose / 2
-    assert [step for step, _, _ in budget.groups["safety"].curve] == list(range(0, 30, 2)), (
-        "every look moves it"
-    )
+    looks = [step for step, _, _ in budget.groups["safety"].curve]
+    assert looks == list(range(0, 30, 2)), "every look moves the multiplier"
 
 
 def test_a_checkpoint_cut_short_is_passed_over(tmp_path: Path) -> None:
